@@ -28,6 +28,14 @@ type Batch struct {
 	Logs    []LogRecord
 	Series  []Series
 	Changes []Change
+	// Rejected counts rows that the edge refused and that are therefore not in the batch.
+	Rejected []Rejection
+}
+
+// Rejection is rows of one signal ("spans", "logs", "samples") that were refused for one reason, a short word.
+type Rejection struct {
+	Signal, Reason string
+	Count          int
 }
 
 // Len is the number of items in the batch.

@@ -57,6 +57,9 @@ const (
 	DependencyDown Mechanism = "dependency-down"
 	SlowDependency Mechanism = "slow-dependency"
 	TrafficSurge   Mechanism = "traffic-surge"
+
+	AbnormalRequests     Mechanism = "abnormal-requests"     // of one caller, who alone suffers
+	DescriptorExhaustion Mechanism = "descriptor-exhaustion" // open files and sockets at their limit
 )
 
 // Cause is one answer to "why".

@@ -42,6 +42,15 @@ const (
 // Match compares one field. An empty Field is the text of the row: a log's body, a span's name, status message and
 // event names. Fields are original attribute names or one of: service, operation (name), kind, status, duration, trace,
 // span, parent, severity (level), template, body, time. Numbers may carry units: 2s, 150ms, 10kB.
+//
+// Parse writes the built-in fields by the names listed first (see Canonical), so that engines know no others. In the
+// text of a row (Field "" or body) a plain value is a Word, elsewhere it is Equal; Prefix and Glob look there for
+// a stretch that begins and ends at the bounds of words, elsewhere they cover the whole value. In the Value of a Glob a
+// backslash takes the meaning of *, ? and \ away; GlobRegexp translates it. A Prefix's Value has no wildcards at all.
+//
+// Engines read the Value of comparisons with Number: a duration is its seconds, a size its bytes. That is also what a
+// bare number means, because seconds are what metrics, alarms and verdicts here speak: duration:>2 is duration:>2s. Of
+// a span's duration, which is kept in nanoseconds, they read Nanoseconds; of time, Time; of severity, Severity.
 type Match struct {
 	Field string
 	Op    Op

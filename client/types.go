@@ -1,0 +1,163 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+
+	"triage/internal/model"
+)
+
+// The types that the API's JSON is made of.
+type (
+	Incident       = model.Incident
+	IncidentStatus = model.IncidentStatus
+	Verdict        = model.Verdict
+	Cause          = model.Cause
+	Entity         = model.Entity
+	Evidence       = model.Evidence
+	Where          = model.Where
+	RuledOut       = model.RuledOut
+	Change         = model.Change
+	Alarm          = model.Alarm
+	AlarmState     = model.AlarmState
+	Transition     = model.Transition
+	Span           = model.Span
+	LogRecord      = model.LogRecord
+	TraceID        = model.TraceID
+	SpanID         = model.SpanID
+)
+
+// The statuses of incidents and the states of alarms.
+const (
+	IncidentOpen      = model.IncidentOpen
+	IncidentResolved  = model.IncidentResolved
+	StateOK           = model.StateOK
+	StateAlarm        = model.StateAlarm
+	StateInsufficient = model.StateInsufficient
+)
+
+// IncidentsQuery picks incidents. Zero fields do not restrict; a zero Limit is the server's.
+type IncidentsQuery struct {
+	Status IncidentStatus
+	Limit  int
+}
+
+// DiagnoseRequest says what to diagnose: an incident, or a service and a time. Everything may be left out: the server
+// then looks at the worst of the last minutes.
+type DiagnoseRequest struct {
+	Service   string    `json:"service,omitempty"`
+	Operation string    `json:"operation,omitempty"`
+	From      time.Time `json:"from,omitzero"`
+	To        time.Time `json:"to,omitzero"`
+	Incident  string    `json:"incident,omitempty"`
+}
+
+// AlarmList is the alarms as they stand and the rules behind them. Rules are the JSON that PutRule takes.
+type AlarmList struct {
+	Alarms []Alarm           `json:"alarms"`
+	Rules  []json.RawMessage `json:"rules"`
+}
+
+// HistoryQuery picks transitions of alarms. Zero fields do not restrict.
+type HistoryQuery struct {
+	Alarm    string // an alarm's ID
+	From, To time.Time
+	Limit    int
+}
+
+// ServiceMap is what services did in a time and who called whom.
+type ServiceMap struct {
+	Services []Service `json:"services"`
+	Edges    []Edge    `json:"edges"`
+}
+
+// Service is one service with what it offers.
+type Service struct {
+	Name       string      `json:"name"`
+	Operations []Operation `json:"operations"`
+}
+
+// Operation is what spans of one name and kind did. Times are seconds.
+type Operation struct {
+	Operation string         `json:"operation"`
+	Kind      model.SpanKind `json:"kind"`
+	Count     int64          `json:"count"`
+	Errors    int64          `json:"errors"`
+	MeanS     float64        `json:"mean_s"`
+	P50S      float64        `json:"p50_s"`
+	P95S      float64        `json:"p95_s"`
+	P99S      float64        `json:"p99_s"`
+}
+
+// Edge is what went from one service to another, or to a database, queue or remote host. Times are seconds; waits are
+// what neither side accounts for.
+type Edge struct {
+	From        string  `json:"from"`
+	To          string  `json:"to"`
+	Kind        string  `json:"kind"` // call, message, database, queue or remote
+	Count       int64   `json:"count"`
+	Errors      int64   `json:"errors"`
+	ClientMeanS float64 `json:"client_mean_s"`
+	ServerMeanS float64 `json:"server_mean_s"`
+	WaitP50S    float64 `json:"wait_p50_s"`
+	WaitMeanS   float64 `json:"wait_mean_s"`
+}
+
+// Trace is everything known of one trace.
+type Trace struct {
+	TraceID TraceID     `json:"trace_id"`
+	Spans   []Span      `json:"spans"`
+	Logs    []LogRecord `json:"logs"`
+	// Path is the critical path: the spans that the request waited for, with the time each took of its own.
+	Path []PathStep `json:"path"`
+}
+
+// PathStep is one span of a critical path.
+type PathStep struct {
+	SpanID      SpanID `json:"span_id"`
+	ExclusiveNS int64  `json:"exclusive_ns"`
+}
+
+// SearchQuery is a search over logs or spans. An empty Q matches everything; zero times and limits are the server's.
+type SearchQuery struct {
+	Q        string
+	From, To time.Time
+	Limit    int
+}
+
+// LogPage is the newest log records that match.
+type LogPage struct {
+	Logs []LogRecord `json:"logs"`
+	// More tells that older records match as well.
+	More bool `json:"more"`
+	// Partial, if not empty, says why records may be missing.
+	Partial string `json:"partial"`
+}
+
+// SpanPage is the newest spans that match.
+type SpanPage struct {
+	Spans   []Span `json:"spans"`
+	More    bool   `json:"more"`
+	Partial string `json:"partial"`
+}
+
+// Table is the answer to an SQL query. Values are what encoding/json makes of the row: nil, bool, json.Number, string,
+// slices and maps.
+type Table struct {
+	Columns []string `json:"columns"`
+	Types   []string `json:"types"`
+	Rows    [][]any  `json:"rows"`
+	// Truncated tells that there were more rows than the server gives.
+	Truncated bool `json:"truncated"`
+}
+
+// Status says what the server is and has.
+type Status struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Ready   bool      `json:"ready"`
+	// Events is what the event store keeps, Received what came in by format and signal; both are for people to read, and
+	// grow with the server.
+	Events   any `json:"events"`
+	Received any `json:"received"`
+}
