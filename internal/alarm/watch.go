@@ -1,0 +1,436 @@
+package alarm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+const (
+	// history is how many periods are read back when a rule begins to be watched: enough to fill the past, even if a
+	// third of it was an ALARM or missing.
+	history = usualLen * 3 / 2
+	// learnEvery is the pace at which datapoints of an ALARM become usual: one in so many. What lasts for two hours and a
+	// half (of 5 s periods) is the new usual, and a fault of ten minutes leaves hardly a trace.
+	learnEvery = 10
+	// idlePeriods is after how many periods without a datapoint a contributor that is not in ALARM is forgotten.
+	idlePeriods = 720
+	// maxContributors bounds the alarms of one rule. Those past it are counted and not watched.
+	maxContributors = 5000
+)
+
+// watch is one rule of one tenant, being evaluated.
+type watch struct {
+	tenant       string
+	rule         Rule
+	last         time.Time // end of the last period evaluated, zero before the first
+	contributors map[string]*contributor
+	err          error // why the last evaluation failed
+	dropped      int   // contributors past the bound, in the last evaluation
+}
+
+// contributor is one label set of a rule, with its alarm.
+type contributor struct {
+	alarm  model.Alarm
+	points []point // the latest, at most EvaluationPeriods+spare
+	usual  usual
+	seen   time.Time // last period with a datapoint
+}
+
+// point is a datapoint with what is needed to learn from it later.
+type point struct {
+	Datapoint
+	samples float64
+	alarmed bool // part of an ALARM
+}
+
+// value is one datapoint as the store gave it.
+type value struct {
+	labels  map[string]string
+	value   float64
+	samples float64
+}
+
+// frame is all datapoints of one period, by contributor.
+type frame struct {
+	at     time.Time
+	values map[string]value
+}
+
+// newWatch begins to watch a rule, with the alarms of it that were saved.
+func newWatch(tenant string, r Rule, saved []model.Alarm) *watch {
+	w := &watch{tenant: tenant, rule: r, contributors: make(map[string]*contributor, len(saved))}
+	for _, a := range saved {
+		w.contributors[a.ID] = w.newContributor(a)
+	}
+	return w
+}
+
+func (w *watch) newContributor(a model.Alarm) *contributor {
+	c := &contributor{alarm: a, seen: a.Updated}
+	if w.rule.Usual != nil {
+		c.usual.noise = w.rule.Usual.Noise
+	}
+	return c
+}
+
+// due gives the end of the newest period that is over at at, and whether it is still to be evaluated.
+func (w *watch) due(at time.Time) (time.Time, bool) {
+	slot := at.Truncate(time.Duration(w.rule.Period))
+	return slot, slot.After(w.last)
+}
+
+// evaluate judges the periods up to slot that were not judged yet. When the store gives no answer nothing changes, and
+// the periods are judged next time.
+//
+// In the beginning, and after a pause longer than history, it first learns what is usual from the past, following alarms
+// silently: what was part of an ALARM, by what it sees or by what past says, is no example of the usual.
+func (w *watch) evaluate(ctx context.Context, m store.Metrics, slot time.Time, past map[string][]store.Window) ([]model.Transition, error) {
+	from := w.last.Add(time.Duration(w.rule.Period))
+	learn := w.fresh(slot)
+	if learn {
+		from = slot.Add(-w.history())
+	}
+	frames, err := w.fetch(ctx, m, from, slot)
+	if err != nil {
+		return nil, err
+	}
+	w.dropped = 0
+	if learn {
+		w.learn(frames[:len(frames)-1], slot, past)
+		frames = frames[len(frames)-1:]
+	}
+	var out []model.Transition
+	for _, f := range frames {
+		out = append(out, w.step(f, nil)...)
+	}
+	w.last = slot
+	return out, nil
+}
+
+// fresh tells whether the past must be learnt before slot can be judged.
+func (w *watch) fresh(slot time.Time) bool {
+	return w.last.IsZero() || slot.Sub(w.last) > w.history()
+}
+
+func (w *watch) learn(frames []frame, slot time.Time, past map[string][]store.Window) {
+	saved := make(map[string]model.Alarm, len(w.contributors))
+	for id, c := range w.contributors {
+		saved[id] = c.alarm
+		w.contributors[id] = w.newContributor(w.newAlarm(id, c.alarm.Labels, slot))
+	}
+	for _, f := range frames {
+		w.step(f, past)
+	}
+	for id, c := range w.contributors {
+		a, ok := saved[id]
+		if !ok {
+			a = w.newAlarm(id, c.alarm.Labels, slot)
+		}
+		c.alarm = a
+	}
+}
+
+// history is how far back a rule reads when it begins.
+func (w *watch) history() time.Duration {
+	periods := w.rule.EvaluationPeriods + spare
+	if w.rule.Usual != nil {
+		periods += history
+	}
+	return time.Duration(periods) * time.Duration(w.rule.Period)
+}
+
+// fetch reads the datapoints of the periods ending from..to.
+func (w *watch) fetch(ctx context.Context, m store.Metrics, from, to time.Time) ([]frame, error) {
+	period := time.Duration(w.rule.Period)
+	frames := make([]frame, to.Sub(from)/period+1)
+	for i := range frames {
+		frames[i] = frame{at: from.Add(time.Duration(i) * period), values: make(map[string]value)}
+	}
+	read := func(expr string, put func(f frame, labels map[string]string, v float64)) error {
+		if len(frames) == 1 {
+			points, err := m.Query(ctx, w.tenant, expr, to)
+			for _, p := range points {
+				put(frames[0], p.Labels, p.Value)
+			}
+			return err
+		}
+		lines, err := m.QueryRange(ctx, w.tenant, expr, store.Window{From: from, To: to}, period)
+		for _, l := range lines {
+			for i, v := range l.Values {
+				at := l.Start.Add(time.Duration(i) * l.Step)
+				if n := int(at.Sub(from) / period); n >= 0 && n < len(frames) {
+					put(frames[n], l.Labels, v)
+				}
+			}
+		}
+		return err
+	}
+	err := read(w.rule.Expr, func(f frame, labels map[string]string, v float64) {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			f.values[alarmID(w.rule.Name, labels)] = value{labels: labels, value: v}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("expr: %w", err)
+	}
+	if w.rule.Samples == "" {
+		return frames, nil
+	}
+	err = read(w.rule.Samples, func(f frame, labels map[string]string, n float64) {
+		id := alarmID(w.rule.Name, labels)
+		if v, ok := f.values[id]; ok && n > 0 && !math.IsInf(n, 0) {
+			v.samples = n
+			f.values[id] = v
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("samples: %w", err)
+	}
+	return frames, nil
+}
+
+// step takes one period in. Datapoints within past were part of an ALARM.
+func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Transition) {
+	for _, id := range slices.Sorted(maps.Keys(f.values)) {
+		if _, known := w.contributors[id]; known {
+			continue
+		}
+		if len(w.contributors) >= maxContributors {
+			w.dropped++
+			continue
+		}
+		w.contributors[id] = w.newContributor(w.newAlarm(id, f.values[id].labels, f.at))
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.contributors)) {
+		c := w.contributors[id]
+		v, present := f.values[id]
+		w.take(c, f.at, v, present)
+		if slices.ContainsFunc(past[id], func(p store.Window) bool { return p.Contains(f.at) }) {
+			c.points[len(c.points)-1].alarmed = true
+		}
+		from := c.alarm.State
+		w.decide(c, f.at)
+		if c.alarm.State != from {
+			out = append(out, transition(from, c.alarm))
+		}
+	}
+	return out
+}
+
+func (w *watch) newAlarm(id string, labels map[string]string, at time.Time) model.Alarm {
+	first := func(names ...string) string {
+		for _, n := range names {
+			if labels[n] != "" {
+				return labels[n]
+			}
+		}
+		return ""
+	}
+	return model.Alarm{
+		ID: id, Tenant: w.tenant, Rule: w.rule.Name, Labels: labels, State: model.StateInsufficient,
+		Reason: "there was no datapoint yet", Since: at, Signal: w.rule.Signal,
+		Service:   first("service_name", "service.name", "service"),
+		Operation: first("span_name", "span.name", "operation"), Unit: w.rule.Unit,
+	}
+}
+
+// take judges the newest datapoint and learns from the one that it pushes out.
+func (w *watch) take(c *contributor, at time.Time, v value, present bool) {
+	if n := w.rule.EvaluationPeriods + spare; len(c.points) >= n {
+		c.learn(c.points[0], time.Duration(w.rule.Period))
+		c.points = slices.Delete(c.points, 0, 1)
+	}
+	p := point{Datapoint: Datapoint{At: at, Value: v.value}, samples: v.samples}
+	if present && (w.rule.Samples == "" || v.samples >= w.rule.MinSamples) {
+		c.seen = at
+		p.Status = DatapointGood
+		breaching, threshold, usual := w.breaching(c, p)
+		if breaching {
+			p.Status = DatapointBreaching
+		}
+		c.alarm.Value, c.alarm.Threshold, c.alarm.Usual = v.value, threshold, usual
+	}
+	c.points = append(c.points, p)
+}
+
+// learn makes a datapoint part of the past, those of an ALARM slowly.
+func (c *contributor) learn(p point, period time.Duration) {
+	if p.Status == DatapointMissing || p.alarmed && p.At.UnixNano()/int64(period)%learnEvery != 0 {
+		return
+	}
+	c.usual.add(observation{p.Value, p.samples})
+}
+
+// ready tells whether enough of the past is known to judge by.
+func (w *watch) ready(c *contributor) bool {
+	return w.rule.Usual == nil || len(c.usual.ring) >= w.rule.Usual.MinDatapoints
+}
+
+func (w *watch) breaching(c *contributor, p point) (breaching bool, threshold, usual float64) {
+	breaching = true
+	if cmp := w.rule.Compare; cmp != nil {
+		threshold = cmp.Threshold
+		switch cmp.Op {
+		case Above:
+			breaching = p.Value > threshold
+		case AtLeast:
+			breaching = p.Value >= threshold
+		case Below:
+			breaching = p.Value < threshold
+		case AtMost:
+			breaching = p.Value <= threshold
+		}
+	}
+	if u := w.rule.Usual; u != nil {
+		if !w.ready(c) {
+			return false, threshold, 0
+		}
+		l := c.usual.level()
+		unusual, far := u.breach(l, observation{p.Value, p.samples})
+		switch cmp := w.rule.Compare; {
+		case cmp == nil:
+			threshold = far
+		case cmp.Op == Above || cmp.Op == AtLeast:
+			threshold = max(threshold, far)
+		default:
+			threshold = min(threshold, far)
+		}
+		return breaching && unusual, threshold, l.usual
+	}
+	return breaching, threshold, 0
+}
+
+// decide moves the alarm to the state its datapoints call for.
+func (w *watch) decide(c *contributor, at time.Time) {
+	a := &c.alarm
+	a.Updated = at
+	if !w.ready(c) {
+		// An ALARM from before a restart stays until there is something to judge it by.
+		if a.State != model.StateAlarm {
+			w.enter(c, model.StateInsufficient, at)
+			a.Reason = fmt.Sprintf("what is usual is not known yet: %d of %d datapoints", len(c.usual.ring), w.rule.Usual.MinDatapoints)
+		}
+		return
+	}
+	points := make([]Datapoint, len(c.points))
+	for i, p := range c.points {
+		points[i] = p.Datapoint
+	}
+	d := Decide(points, w.rule, a.State)
+	w.enter(c, d.State, at)
+	a.Datapoints = nil // and not cut: transitions keep the old ones
+	for _, p := range points[max(0, len(points)-w.rule.EvaluationPeriods):] {
+		if p.Status != DatapointMissing {
+			a.Datapoints = append(a.Datapoints, p.Value)
+		}
+	}
+	a.Reason = w.reason(a, d)
+	if d.State != model.StateAlarm {
+		return
+	}
+	if a.Onset.IsZero() {
+		first := d.First
+		if first.IsZero() { // missing data alone made it an ALARM
+			first = at
+		}
+		a.Onset = first.Add(-time.Duration(w.rule.Period))
+	}
+	for i := range c.points {
+		if c.points[i].At.After(a.Onset) {
+			c.points[i].alarmed = true
+		}
+	}
+}
+
+func (w *watch) enter(c *contributor, state model.AlarmState, at time.Time) {
+	if c.alarm.State == state {
+		return
+	}
+	c.alarm.State, c.alarm.Since, c.alarm.Onset = state, at, time.Time{}
+}
+
+// reason says in words why the state is what it is.
+func (w *watch) reason(a *model.Alarm, d Decision) string {
+	if d.Evaluated == 0 {
+		return fmt.Sprintf("no datapoint in the last %d periods of %s", w.rule.EvaluationPeriods+spare, w.rule.Period)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of the last %d datapoints were breaching, %d make an alarm; the latest is %s, the threshold %s",
+		d.Breaching, d.Evaluated, w.rule.DatapointsToAlarm, quantity(a.Value, a.Unit), quantity(a.Threshold, a.Unit))
+	if w.rule.Usual != nil {
+		fmt.Fprintf(&b, ", usual %s", quantity(a.Usual, a.Unit))
+	}
+	return b.String()
+}
+
+func quantity(v float64, unit string) string {
+	s := strconv.FormatFloat(v, 'g', 3, 64)
+	if v >= 1000 || v <= -1000 {
+		s = strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	if unit == "" || unit == "ratio" {
+		return s
+	}
+	return s + " " + unit
+}
+
+// forget drops contributors that have gone, and gives the IDs of their alarms.
+func (w *watch) forget() (ids []string) {
+	idle := idlePeriods * time.Duration(w.rule.Period)
+	for id, c := range w.contributors {
+		if c.alarm.State != model.StateAlarm && w.last.Sub(c.seen) > idle {
+			ids = append(ids, id)
+			delete(w.contributors, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// retire ends the alarms of a rule that is no more. Those in ALARM say so, so that their incidents end.
+func (w *watch) retire(at time.Time) (out []model.Transition, ids []string) {
+	for _, id := range slices.Sorted(maps.Keys(w.contributors)) {
+		ids = append(ids, id)
+		c := w.contributors[id]
+		if from := c.alarm.State; from == model.StateAlarm {
+			w.enter(c, model.StateInsufficient, at)
+			c.alarm.Updated, c.alarm.Reason = at, "the rule was removed"
+			out = append(out, transition(from, c.alarm))
+		}
+	}
+	return out, ids
+}
+
+// transition is the record of an alarm's change. Its ID follows from what changed when, so that a replay gives it again.
+func transition(from model.AlarmState, a model.Alarm) model.Transition {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%s", a.Tenant, a.ID, a.Since.UnixNano(), a.State))
+	return model.Transition{ID: hex.EncodeToString(sum[:12]), From: from, Alarm: a}
+}
+
+// alarmID is the rule's name and the labels in order, as PromQL writes them.
+func alarmID(rule string, labels map[string]string) string {
+	var b strings.Builder
+	b.WriteString(rule)
+	b.WriteByte('{')
+	for i, k := range slices.Sorted(maps.Keys(labels)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(k)
+		b.WriteByte('=')
+		b.WriteString(strconv.Quote(labels[k]))
+	}
+	b.WriteByte('}')
+	return b.String()
+}

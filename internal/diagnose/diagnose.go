@@ -1,0 +1,114 @@
+// Package diagnose owns the verdict: it asks the stores about an incident, has locate say where and explain say why,
+// and puts the answer together with what speaks for it, what was ruled out, and how far the telemetry can be trusted.
+//
+//	alarms -> scope (which operation, since when) -> ask (a dozen questions at once) -> locate -> ask (the suspects)
+//	       -> explain.Judge -> verdict and its text
+//
+// It is deterministic: the same answers give the same verdict. It reads no clock, keeps nothing between calls, pulls no
+// rows without a limit, and uses no language model. A Diagnoser is safe for concurrent use.
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"triage/internal/explain"
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// Events is what verdicts ask of logs and spans.
+type Events interface {
+	store.Questions
+	Traces(ctx context.Context, tenant string, ids []model.TraceID, w store.Window, limit int) ([]model.Span, error)
+}
+
+// Metrics is what verdicts ask of series.
+type Metrics interface {
+	ServiceSeries(ctx context.Context, tenant, service string, w store.Window, step time.Duration, limit int) ([]store.Line, error)
+}
+
+// Changes is what verdicts ask of the recorded changes.
+type Changes interface {
+	Changes(ctx context.Context, tenant string, w store.Window) ([]model.Change, error)
+}
+
+// Options says what a Diagnoser asks. Metrics and State may be nil: then there are no series, no recorded changes.
+type Options struct {
+	Events  Events
+	Metrics Metrics
+	State   Changes
+	Logger  *slog.Logger // nil for none
+}
+
+// Diagnoser makes verdicts.
+type Diagnoser struct {
+	events  Events
+	metrics Metrics
+	state   Changes
+	log     *slog.Logger
+}
+
+// New makes a Diagnoser.
+func New(o Options) *Diagnoser {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Diagnoser{o.Events, o.Metrics, o.State, o.Logger}
+}
+
+// Request says what to diagnose: an incident, or a service (and operation) in a time range, or, with nothing set, the
+// last minutes of whatever is worst.
+type Request struct {
+	Tenant             string
+	Incident           *model.Incident
+	Service, Operation string
+	From, To           time.Time
+}
+
+// sure is the confidence below which no cause is named. Convicting the innocent is worse than naming nobody.
+const sure = 0.35
+
+// Diagnose makes the verdict as of at, with the answers it rests on as JSON. A question that cannot be answered is
+// logged and leaves its evidence out; only a failure to learn what was slow or failing at all is an error.
+func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (model.Verdict, []byte, error) {
+	req.Tenant = cmp.Or(req.Tenant, model.DefaultTenant)
+	if req.Incident != nil && req.Incident.Tenant != "" {
+		req.Tenant = req.Incident.Tenant
+	}
+	s, err := d.scope(ctx, req, at)
+	if err != nil {
+		return model.Verdict{}, nil, fmt.Errorf("find the affected operation: %w", err)
+	}
+	a, err := d.ask(ctx, req.Tenant, s)
+	if err != nil {
+		return model.Verdict{}, nil, fmt.Errorf("ask about %s %s: %w", s.service, s.operation, err)
+	}
+	var cases []explain.Case
+	if s.slow > 0 || s.failing > 0 || s.asked {
+		cases = explain.Judge(&a.facts)
+	}
+	v := conclude(req, s, a, cases, at)
+	answers, err := json.Marshal(struct {
+		Facts     *explain.Facts  `json:"facts"`
+		Cases     []explain.Case  `json:"cases"`
+		Telemetry model.Telemetry `json:"telemetry"`
+		Impact    model.Impact    `json:"impact"`
+	}{&a.facts, cases, a.telemetry, a.impact})
+	if err != nil {
+		return model.Verdict{}, nil, fmt.Errorf("write the answers of a verdict: %w", err)
+	}
+	return v, answers, nil
+}
+
+func verdictID(req Request, at time.Time) string {
+	if req.Incident != nil {
+		return "V-" + req.Incident.ID
+	}
+	return "V-" + strconv.FormatInt(at.UnixMilli(), 36)
+}

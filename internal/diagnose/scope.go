@@ -1,0 +1,401 @@
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"triage/internal/explain"
+	"triage/internal/locate"
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// scope is what a verdict is about: one affected entry operation, since when, against which normal time.
+type scope struct {
+	alarm              *model.Alarm // the one that stands for the incident, nil if there is none
+	service, operation string
+	kind               model.SpanKind
+	onset              time.Time
+	bad, normal        store.Window
+	// settled is bad without its last seconds: what started then is known only as far as it was quick.
+	settled store.Window
+	// slow and failing are how surely requests became slower and fail more often; asked that an alarm said something
+	// else (a rate, a metric).
+	slow, failing float64
+	asked         bool
+	// badDuration sets slow requests apart from quick ones; zero if slowness is not the trouble.
+	badDuration time.Duration
+	now, usual  sum
+	shifts      []locate.Shift
+	edges       []store.EdgeStat
+	changes     []model.Change
+	lag         time.Duration
+}
+
+const (
+	history   = 10 * time.Minute // of normal time, at most
+	lead      = 150 * time.Second
+	longest   = 15 * time.Minute // of bad time, at most
+	guessBack = 5 * time.Minute  // where nobody says when it began
+)
+
+type operation struct {
+	service, name string
+	kind          model.SpanKind
+}
+
+// sum is what an operation did in a part of the timeline.
+type sum struct {
+	count, errors int64
+	seconds       float64
+}
+
+func (s sum) mean() float64  { return s.seconds / float64(max(1, s.count)) }
+func (s sum) share() float64 { return float64(s.errors) / float64(max(1, s.count)) }
+
+func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scope, error) {
+	onset, to, known := times(req, at)
+	if to.Sub(onset) > longest {
+		to = onset.Add(longest)
+	}
+	w := store.Window{From: onset.Add(-lead), To: to}
+	step := time.Second
+	if n := w.Len() / (300 * time.Second); n > 0 {
+		step = (n + 1) * time.Second
+	}
+	w.From = w.From.Truncate(step)
+	s := &scope{}
+	var steps []store.TimelineStat
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		steps, err = d.events.Timeline(gctx, store.Selection{Tenant: req.Tenant, Window: w,
+			Kinds: []model.SpanKind{model.SpanServer, model.SpanConsumer}}, step, 100_000)
+		return err
+	})
+	g.Go(func() (err error) {
+		s.edges, err = d.events.Edges(gctx, req.Tenant, w, 1000)
+		return err
+	})
+	g.Go(func() (err error) {
+		if d.state != nil {
+			s.changes, err = d.state.Changes(gctx, req.Tenant, store.Window{From: onset.Add(-explain.ChangeWindow - lead), To: to})
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	s.lag = to.Sub(newest(steps, step, w.From))
+	settle := min(max(to.Sub(onset)/4, time.Second), 5*time.Second)
+	settled := store.Window{From: w.From, To: to.Add(-settle)}
+	s.shifts = locate.Onset(within(steps, settled), settled, step)
+	s.choose(req, steps, onset, settled)
+	if t := s.began(onset, known); !t.IsZero() {
+		onset = t
+	}
+	s.onset = onset
+	s.bad = store.Window{From: onset, To: to}
+	s.settled = store.Window{From: onset, To: to.Add(-settle)}
+	if s.settled.Len() < 2*time.Second {
+		s.settled = s.bad
+	}
+	// Requests that were under way at the onset belong to neither side.
+	margin := 2*time.Second + time.Duration(min(s.usual.mean(), 10)*float64(time.Second))
+	s.normal = store.Window{From: onset.Add(-history), To: onset.Add(-margin)}
+	s.measure(steps)
+	return s, nil
+}
+
+// times gives where to look for the onset and where to stop; known tells that somebody said when it began.
+func times(req Request, at time.Time) (onset, to time.Time, known bool) {
+	to = at
+	if inc := req.Incident; inc != nil {
+		onset = inc.Onset
+		for _, a := range inc.Alarms {
+			if onset.IsZero() || !a.Onset.IsZero() && a.Onset.Before(onset) {
+				onset = a.Onset
+			}
+		}
+		if onset.IsZero() {
+			onset = inc.OpenedAt
+		}
+		if !inc.ResolvedAt.IsZero() && inc.ResolvedAt.Before(to) {
+			to = inc.ResolvedAt
+		}
+	}
+	if !req.To.IsZero() && req.To.Before(to) {
+		to = req.To
+	}
+	if !req.From.IsZero() {
+		onset = req.From
+	}
+	known = !onset.IsZero()
+	if !known || !onset.Before(to) {
+		onset, known = to.Add(-guessBack), false
+	}
+	return onset.UTC(), to.UTC(), known
+}
+
+func newest(steps []store.TimelineStat, step time.Duration, from time.Time) time.Time {
+	for _, s := range steps {
+		if e := s.At.Add(step); e.After(from) {
+			from = e
+		}
+	}
+	return from
+}
+
+func within(steps []store.TimelineStat, w store.Window) []store.TimelineStat {
+	out := make([]store.TimelineStat, 0, len(steps))
+	for _, s := range steps {
+		if w.Contains(s.At) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// total adds up an operation's steps within a window.
+func total(steps []store.TimelineStat, o operation, w store.Window) (t sum) {
+	for _, s := range steps {
+		if s.Service == o.service && s.Operation == o.name && s.Kind == o.kind && w.Contains(s.At) {
+			t.count += s.Count
+			t.errors += s.Errors
+			t.seconds += s.Mean * float64(s.Count)
+		}
+	}
+	return t
+}
+
+// choose picks the operation that the verdict is about: of the services with alarms (or the one asked for, or all) the
+// outermost, because that is what people feel and what its traces contain everything of; of its operations the one with
+// the most requests gone bad.
+func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time, settled store.Window) {
+	before := store.Window{From: settled.From, To: onset.Add(-2 * time.Second)}
+	after := store.Window{From: onset, To: settled.To}
+	ops := map[operation]bool{}
+	for _, t := range steps {
+		ops[operation{t.Service, t.Operation, t.Kind}] = true
+	}
+	excess := func(o operation) float64 {
+		a, b := total(steps, o, after), total(steps, o, before)
+		if a.count == 0 {
+			return 0
+		}
+		slower := min(1, max(0, a.mean()/max(b.mean(), 1e-6)-1.1))
+		if b.count == 0 {
+			slower = 0
+		}
+		return float64(a.count)*slower + 2*max(0, float64(a.errors)-b.share()*float64(a.count))
+	}
+	wanted := func(o operation) bool { return true }
+	var alarms []model.Alarm
+	if req.Incident != nil {
+		alarms = slices.Clone(req.Incident.Alarms)
+	}
+	switch {
+	case req.Service != "":
+		alarms = slices.DeleteFunc(alarms, func(a model.Alarm) bool { return a.Service != req.Service })
+		wanted = func(o operation) bool {
+			return o.service == req.Service && (req.Operation == "" || o.name == req.Operation)
+		}
+	case len(alarms) > 0:
+		// An alarm that is over still belongs to the incident, but those that last say more.
+		names := map[string]bool{}
+		for _, a := range alarms {
+			if a.Service != "" {
+				names[a.Service] = true
+			}
+		}
+		outer := s.outermost(names)
+		if len(outer) > 0 {
+			wanted = func(o operation) bool { return outer[o.service] }
+		}
+	}
+	best, bestExcess := operation{}, -1.0
+	for o := range ops {
+		if !wanted(o) {
+			continue
+		}
+		e := excess(o)
+		// An operation with an alarm of its own stands before one without.
+		for _, a := range alarms {
+			if a.Service == o.service && a.Operation == o.name {
+				e = 2*e + 1
+				break
+			}
+		}
+		if e > bestExcess || e == bestExcess && less(o, best) {
+			best, bestExcess = o, e
+		}
+	}
+	s.service, s.operation, s.kind = best.service, best.name, best.kind
+	if s.service == "" {
+		s.service, s.operation = req.Service, req.Operation
+	}
+	var standing *model.Alarm
+	for i := range alarms {
+		if a := &alarms[i]; standing == nil || s.fit(a) > s.fit(standing) {
+			standing = a
+		}
+	}
+	s.alarm = standing
+	if s.alarm != nil && s.service == "" {
+		s.service, s.operation = s.alarm.Service, s.alarm.Operation
+	}
+	for _, a := range alarms {
+		if a.Signal != model.SignalDuration && a.Signal != model.SignalErrors {
+			s.asked = true
+		}
+	}
+}
+
+// fit is how well an alarm stands for the chosen operation.
+func (s *scope) fit(a *model.Alarm) (f int) {
+	if a.Service == s.service {
+		f += 4
+		if a.Operation == s.operation {
+			f += 4
+		} else if a.Operation == "" {
+			f += 2
+		}
+	}
+	if a.State == model.StateAlarm {
+		f++
+	}
+	if a.Signal == model.SignalDuration {
+		f++
+	}
+	return f
+}
+
+func less(a, b operation) bool {
+	return cmp.Or(cmp.Compare(a.service, b.service), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind)) < 0
+}
+
+// outermost are those of some services that none of the others calls, directly or not.
+func (s *scope) outermost(names map[string]bool) map[string]bool {
+	calls := map[string][]string{}
+	for _, e := range s.edges {
+		if e.Kind == store.EdgeCall && e.From != e.To {
+			calls[e.From] = append(calls[e.From], e.To)
+		}
+	}
+	called := map[string]bool{}
+	for n := range names {
+		seen := map[string]bool{n: true}
+		for queue := []string{n}; len(queue) > 0; queue = queue[1:] {
+			for _, c := range calls[queue[0]] {
+				if !seen[c] {
+					seen[c] = true
+					called[c] = true
+					queue = append(queue, c)
+				}
+			}
+		}
+	}
+	out := map[string]bool{}
+	for n := range names {
+		if !called[n] {
+			out[n] = true
+		}
+	}
+	if len(out) == 0 {
+		return names // they all call each other
+	}
+	return out
+}
+
+// reach are the services that take part in the operation's work, itself among them.
+func (s *scope) reach() map[string]bool {
+	seen := map[string]bool{s.service: true}
+	for queue := []string{s.service}; len(queue) > 0; queue = queue[1:] {
+		for _, e := range s.edges {
+			if e.From == queue[0] && (e.Kind == store.EdgeCall || e.Kind == store.EdgeMessage) && !seen[e.To] {
+				seen[e.To] = true
+				queue = append(queue, e.To)
+			}
+		}
+	}
+	return seen
+}
+
+// began is the operation's own change point near the time that was given; zero if it has none.
+func (s *scope) began(near time.Time, known bool) (t time.Time) {
+	for _, x := range s.shifts {
+		if x.Service != s.service || x.Operation != s.operation || x.Kind != s.kind || x.Signal == model.SignalRate {
+			continue
+		}
+		if known && (x.At.Before(near.Add(-2*time.Minute)) || x.At.After(near.Add(time.Minute))) {
+			continue
+		}
+		if t.IsZero() || x.At.Before(t) {
+			t = x.At
+		}
+	}
+	return t
+}
+
+// measure says how slow and how failing the operation is.
+func (s *scope) measure(steps []store.TimelineStat) {
+	o := operation{s.service, s.operation, s.kind}
+	s.now, s.usual = total(steps, o, s.settled), total(steps, o, s.normal)
+	ratio := 1.0
+	if s.usual.count > 0 && s.usual.mean() > 0 {
+		ratio = s.now.mean() / s.usual.mean()
+	}
+	for _, x := range s.shifts {
+		if x.Service != s.service || x.Operation != s.operation || x.Kind != s.kind {
+			continue
+		}
+		switch x.Signal {
+		case model.SignalDuration:
+			s.slow = max(s.slow, clamp((ratio-1.1)/0.4))
+		case model.SignalErrors:
+			s.failing = max(s.failing, clamp((s.now.share()-s.usual.share()-0.005)/0.03))
+		}
+	}
+	var threshold float64
+	if s.alarm != nil && s.alarm.Service == s.service {
+		switch s.alarm.Signal {
+		case model.SignalDuration:
+			s.slow = 1
+			if s.alarm.Unit == "s" {
+				threshold = s.alarm.Threshold
+			}
+		case model.SignalErrors:
+			s.failing = 1
+		}
+	}
+	if s.slow > 0 {
+		// Halfway, by factors, between usual and now. Where only the slowest became slower, the alarm knows better.
+		limit := math.Sqrt(s.now.mean() * s.usual.mean())
+		if s.usual.count == 0 {
+			limit = s.now.mean() / 2
+		} else if ratio < 1.3 {
+			limit = max(threshold, 1.5*s.usual.mean())
+		}
+		s.badDuration = time.Duration(limit * float64(time.Second))
+	}
+}
+
+func clamp(v float64) float64 { return min(1, max(0, v)) }
+
+// entrySelection picks the operation's requests in a window.
+func (s *scope) entrySelection(tenant string, w store.Window) store.Selection {
+	return store.Selection{Tenant: tenant, Window: w, Service: s.service, Operation: s.operation, Kinds: []model.SpanKind{s.kind}}
+}
+
+// badSelection picks those that were slow or failed; all of them if neither is the trouble.
+func (s *scope) badSelection(tenant string, w store.Window) store.Selection {
+	sel := s.entrySelection(tenant, w)
+	if s.slow > 0 || s.failing > 0 {
+		sel.Bad, sel.BadDuration = true, s.badDuration
+	}
+	return sel
+}

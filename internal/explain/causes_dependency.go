@@ -1,0 +1,217 @@
+package explain
+
+import (
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// This file accuses what is called: databases and remote hosts that are slow or down, and what lies between services.
+
+// slowQueries accuses a database. Required: its calls take longer than usual, and either the requests lose their time
+// there, or they lose it waiting for a pool that slow calls keep full. Contradicting: one caller holds the database;
+// then the database does what it is asked.
+func slowQueries(f *Facts) (cases []Case) {
+	for _, e := range f.databases() {
+		var factor, waiting, held, changed, flood float64
+		var user string
+		for _, s := range f.Users(e) {
+			if x := f.databaseFactor(s, e.Name()); x > factor {
+				factor, user = x, s
+			}
+			waiting = max(waiting, min(f.poolTrouble(s), ramp(f.Blame(model.ServiceEntity(s)), 0.1, 0.4)))
+			held = max(held, f.Holder(s).Strength)
+			changed = max(changed, f.changed(s))
+			flood = max(flood, strongest(floodsInto(f, s)))
+		}
+		if user == "" {
+			row := f.Row(e)
+			factor = ratio(row.ExclusiveS, row.UsualS, 1e-3)
+		}
+		now, usual := f.Edge(user, e.Name(), store.EdgeDatabase)
+		c := Case{Cause: model.Cause{Class: model.ClassDependency, Entity: e}}
+		c.Required = []Sign{
+			{"slower", ramp(factor, 1.3, 2.5), f.compare("database_slow", "edge", e, now.ClientMean, usual.ClientMean, "s", e.Name(), Seconds(now.ClientMean), Seconds(usual.ClientMean))},
+			{"place", max(ramp(f.Blame(e), 0.15, 0.5), waiting), f.placeEvidence(e)},
+		}
+		c.Supporting = []Sign{{"by far", ramp(factor, 2.5, 8), nil}, {"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
+		c.Contradicting = []Sign{
+			{"holder", 0.9 * held, nil},
+			{"change", 0.6 * changed, nil},
+			{"flood", 0.7 * flood, nil},
+			{"surge", 0.6 * f.entrySurge(), nil},
+			{"one user", 0.7 * f.userSuffers(), nil},
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// databases are those of the table and those that the services in it use.
+func (f *Facts) databases() []model.Entity {
+	out := f.Entities("database")
+	for _, e := range f.EdgesNow {
+		d := model.DatabaseEntity(e.To)
+		if e.Kind == store.EdgeDatabase && f.Row(model.ServiceEntity(e.From)).Entity != "" && f.Row(d).Entity == "" {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// outages accuses what no longer answers: calls to a database, remote host or service fail there, where the other side
+// has no part in it.
+func outages(f *Facts) (cases []Case) {
+	for _, e := range f.Entities("") {
+		target := e
+		failed, all := f.unanswered(e)
+		switch e.Kind() {
+		case "database", "remote", "queue":
+		case "edge":
+			// A service whose spans ceased is down; one that goes on answering others was cut off by the network.
+			_, to := Ends(e)
+			if f.alive(to) > 0.3 {
+				continue
+			}
+			target = model.ServiceEntity(to)
+		default:
+			continue
+		}
+		if failed == 0 {
+			continue
+		}
+		c := Case{Cause: model.Cause{Class: model.ClassDependency, Entity: target}}
+		c.Required = []Sign{
+			{"fails", ramp(float64(failed)/float64(max(1, all)), 0.15, 0.5), f.outageEvidence(e, target)},
+			{"failing", max(f.Failing, f.Slow), nil},
+			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
+		}
+		c.Supporting = []Sign{{"most", ramp(f.Blame(e), 0.5, 0.95), nil}}
+		if e.Kind() == "edge" {
+			c.Supporting = append(c.Supporting, Sign{"silent", 1 - ramp(f.alive(target.Name()), 0, 0.3), nil})
+		} else {
+			// A slow one lets some time out; one that is down fails most.
+			c.Required = append(c.Required, f.edgeFailures(e))
+		}
+		for _, s := range f.Users(e) {
+			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// unanswered counts failures that began at an entity for want of an answer, and all failures that weren't slowness of
+// somebody else. A failure that a database or remote host answered with is its own too: nobody sees its inside.
+func (f *Facts) unanswered(e model.Entity) (at, all int) {
+	for _, o := range f.Origins {
+		switch {
+		case o.Entity != e:
+			all += o.Count - o.GaveUp
+		case e.Kind() == "edge":
+			at, all = at+o.Unanswered, all+o.Count
+		default:
+			at, all = at+o.Count, all+o.Count
+		}
+	}
+	return at, all
+}
+
+// edgeFailures is the share of failed calls to an entity, by all its users, now against before.
+func (f *Facts) edgeFailures(e model.Entity) Sign {
+	var worst float64
+	for _, s := range f.EdgesNow {
+		if s.To == e.Name() && s.Count > 0 {
+			_, before := f.Edge(s.From, s.To, s.Kind)
+			worst = max(worst, float64(s.Errors)/float64(s.Count)-ratio(float64(before.Errors), float64(before.Count), 1))
+		}
+	}
+	return Sign{"calls fail", ramp(worst, 0.1, 0.4), nil}
+}
+
+// alive is what a service receives now, as a part of what it usually receives.
+func (f *Facts) alive(service string) float64 {
+	nowS, usualS := f.entries(service, model.SpanServer)
+	nowC, usualC := f.entries(service, model.SpanConsumer)
+	return ratio(perSecond(nowS+nowC, f.Bad), perSecond(usualS+usualC, f.Normal), 0.01)
+}
+
+// slowRemotes accuses a remote host, whose inside nobody sees, of being slow.
+func slowRemotes(f *Facts) (cases []Case) {
+	for _, e := range f.Entities("remote") {
+		row := f.Row(e)
+		c := Case{Cause: model.Cause{Class: model.ClassDependency, Entity: e}}
+		c.Required = []Sign{
+			{"slower", f.Slow * ramp(ratio(row.ExclusiveS, row.UsualS, 1e-3), 1.3, 2.5), nil},
+			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
+		}
+		c.Supporting = []Sign{{"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
+		failed, all := f.unanswered(e)
+		c.Contradicting = []Sign{{"fails", 0.8 * ramp(float64(failed)/float64(max(1, all)), 0.3, 0.7) * f.Failing, nil}}
+		for _, s := range f.Users(e) {
+			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// delays accuses an edge on which every call takes longer. Required: what neither side accounts for grew, by the
+// median. Contradicting: the callee is short of CPU or memory, which also keeps calls waiting outside its spans.
+func delays(f *Facts) (cases []Case) {
+	for _, e := range f.Entities("edge") {
+		from, to := Ends(e)
+		now, usual := f.Edge(from, to, store.EdgeCall)
+		factor := ratio(now.WaitP50, usual.WaitP50, 200e-6)
+		if now.Count == 0 || usual.Count == 0 {
+			row := f.Row(e)
+			factor = ratio(row.ExclusiveS, row.UsualS, 1e-3)
+		}
+		c := Case{Cause: model.Cause{Class: model.ClassNetwork, Entity: e, Onset: f.serviceOnset(from)}}
+		c.Required = []Sign{
+			{"slow", f.Slow, nil},
+			{"wait", ramp(factor, 1.5, 4), f.edgeEvidence(e, now, usual)},
+			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
+		}
+		c.Supporting = []Sign{
+			{"callee as usual", 1 - ramp(ratio(now.ServerMean, usual.ServerMean, 1e-4), 1.2, 2), f.asUsual("server_usual", model.ServiceEntity(to), now.ServerMean, usual.ServerMean)},
+			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
+		}
+		c.Contradicting = append(f.sick(to), Sign{"change", 0.6 * f.changed(from), nil})
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// losses accuses an edge on which some calls break or stall while the others are as quick as usual.
+func losses(f *Facts) (cases []Case) {
+	for _, e := range f.Entities("edge") {
+		from, to := Ends(e)
+		now, usual := f.Edge(from, to, store.EdgeCall)
+		failed, all := f.unanswered(e)
+		broken := ramp(float64(failed)/float64(max(1, all)), 0.1, 0.4) * f.Failing
+		// Stalls: the mean wait grew far more than the median.
+		stalled := f.Slow * ramp(ratio(now.WaitMean, max(now.WaitP50, usual.WaitMean), 200e-6), 3, 8) *
+			(1 - ramp(ratio(now.WaitP50, usual.WaitP50, 200e-6), 2, 5))
+		c := Case{Cause: model.Cause{Class: model.ClassNetwork, Entity: e, Onset: f.serviceOnset(from)}}
+		c.Required = []Sign{
+			{"lost", max(broken, stalled), f.lossEvidence(e, now)},
+			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
+			{"callee lives", ramp(f.alive(to), 0.1, 0.4), nil},
+		}
+		c.Supporting = []Sign{
+			{"others as quick as usual", 0.7 * (1 - ramp(ratio(now.WaitP50, usual.WaitP50, 200e-6), 2, 4)), nil},
+			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
+		}
+		c.Contradicting = append(f.sick(to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil})
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// sick is that a service is short of CPU or memory: then calls wait outside its spans without any fault of the network.
+func (f *Facts) sick(service string) []Sign {
+	return []Sign{
+		{"cpu", 0.7 * f.Resource(service, CPU).Strength, nil},
+		{"memory", 0.7 * f.Resource(service, Memory).Strength, nil},
+	}
+}

@@ -1,0 +1,324 @@
+// Package incident groups alarms that fire together into incidents: one trouble, however many alarms see it. It owns when
+// an incident opens, which alarms belong to it and when it is over. It does not judge datapoints (alarm does) or look for
+// causes (diagnose does), and reads no clock.
+//
+//	alarm fires --> an open incident it belongs to?         --yes--> joins it
+//	                one resolved a moment ago that had it?  --yes--> reopens it
+//	                                                         --no--> opens a new one
+//	all its alarms are OK (or have had no data for a while) --> resolved
+//
+// A Manager is safe for concurrent use; calls run one after the other.
+package incident
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+const (
+	// DefaultGap is Options.Gap's and Options.Reopen's default.
+	DefaultGap = 5 * time.Minute
+	// DefaultStale is Options.Stale's default.
+	DefaultStale = 3 * time.Minute
+	// maxOpen and maxRecent bound what is read at start. Incidents past them are not continued, and their alarms open new
+	// ones.
+	maxOpen, maxRecent = 1000, 100
+	// maxAlarms bounds the alarms of one incident, which is known well enough by then.
+	maxAlarms = 500
+)
+
+// Options wire a Manager.
+type Options struct {
+	State store.State
+	// Gap is how long after the last alarm that joined an incident another one joins by time alone, where nothing is known
+	// of how services are connected.
+	Gap time.Duration
+	// Reopen is how long after its end an incident is opened again when one of its alarms fires again.
+	Reopen time.Duration
+	// Stale is how long an alarm must have had no data to count as over.
+	Stale time.Duration
+	// Connected tells whether two services have to do with each other. It may be nil: then time alone decides.
+	Connected func(a, b string) bool
+	Logger    *slog.Logger
+}
+
+// Manager keeps the incidents of all tenants.
+type Manager struct {
+	opts Options
+	log  *slog.Logger
+
+	mu      sync.Mutex // guards tenants
+	tenants map[string]*incidents
+}
+
+// incidents are a tenant's that are open or may open again, oldest first.
+type incidents struct{ list []*model.Incident }
+
+// New makes a Manager. What is stored is read when a tenant is first asked for.
+func New(opts Options) *Manager {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&opts.Gap, DefaultGap)
+	def(&opts.Reopen, DefaultGap)
+	def(&opts.Stale, DefaultStale)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{opts: opts, log: opts.Logger, tenants: make(map[string]*incidents)}
+}
+
+// Apply takes a tenant's transitions in, in order, and returns the incidents that they opened, changed or resolved, as
+// stored and without verdicts. Call it also without transitions now and then: alarms without data are over by time.
+//
+// When storing fails, the next call starts from what is stored of alarms and incidents, so that no alarm is lost. So it
+// does after a restart.
+func (m *Manager) Apply(ctx context.Context, tenant string, transitions []model.Transition, at time.Time) ([]model.Incident, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at = at.UTC()
+	t := m.tenants[tenant]
+	if t == nil {
+		var err error
+		if t, transitions, err = m.load(ctx, tenant, transitions, at); err != nil {
+			return nil, fmt.Errorf("load incidents of tenant %s: %w", tenant, err)
+		}
+		m.tenants[tenant] = t
+	}
+	changed, err := m.apply(ctx, t, tenant, transitions, at)
+	if err != nil {
+		delete(m.tenants, tenant) // what is in memory is ahead of what is stored
+		return changed, fmt.Errorf("incidents of tenant %s: %w", tenant, err)
+	}
+	return changed, nil
+}
+
+// load reads what is stored, and adds the transitions that must have been lost on the way here: alarms that stand
+// otherwise than their incidents know.
+func (m *Manager) load(ctx context.Context, tenant string, given []model.Transition, at time.Time) (*incidents, []model.Transition, error) {
+	open, err := m.opts.State.Incidents(ctx, tenant, model.IncidentOpen, maxOpen)
+	if err != nil {
+		return nil, nil, err
+	}
+	resolved, err := m.opts.State.Incidents(ctx, tenant, model.IncidentResolved, maxRecent)
+	if err != nil {
+		return nil, nil, err
+	}
+	alarms, err := m.opts.State.Alarms(ctx, tenant)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &incidents{}
+	for _, inc := range slices.Concat(resolved, open) {
+		inc.Verdict = nil
+		t.list = append(t.list, &inc)
+	}
+	slices.SortStableFunc(t.list, func(a, b *model.Incident) int { return a.OpenedAt.Compare(b.OpenedAt) })
+	t.prune(at, m.opts.Reopen)
+
+	now := make(map[string]model.Alarm, len(alarms))
+	var lost []model.Transition
+	for _, a := range alarms {
+		now[a.ID] = a
+		_, known := t.holding(a.ID)
+		if a.State == model.StateAlarm && (known == nil || known.State != model.StateAlarm) {
+			lost = append(lost, model.Transition{From: model.StateOK, Alarm: a})
+		}
+	}
+	for _, inc := range t.list {
+		for _, was := range inc.Alarms {
+			if was.State != model.StateAlarm {
+				continue
+			}
+			is, ok := now[was.ID]
+			if !ok { // its rule is gone
+				is = was
+				is.State, is.Reason, is.Since, is.Updated = model.StateInsufficient, "the alarm was removed", at, at
+			}
+			if is.State != model.StateAlarm {
+				lost = append(lost, model.Transition{From: model.StateAlarm, Alarm: is})
+			}
+		}
+	}
+	for _, tr := range given {
+		lost = slices.DeleteFunc(lost, func(l model.Transition) bool { return l.Alarm.ID == tr.Alarm.ID })
+	}
+	slices.SortStableFunc(lost, func(a, b model.Transition) int { return a.Alarm.Since.Compare(b.Alarm.Since) })
+	return t, append(lost, given...), nil
+}
+
+// holding finds the newest incident that has an alarm.
+func (t *incidents) holding(alarm string) (*model.Incident, *model.Alarm) {
+	for _, inc := range slices.Backward(t.list) {
+		for i := range inc.Alarms {
+			if inc.Alarms[i].ID == alarm {
+				return inc, &inc.Alarms[i]
+			}
+		}
+	}
+	return nil, nil
+}
+
+// prune forgets what was resolved too long ago to open again.
+func (t *incidents) prune(at time.Time, reopen time.Duration) {
+	t.list = slices.DeleteFunc(t.list, func(inc *model.Incident) bool {
+		return inc.Status == model.IncidentResolved && at.Sub(inc.ResolvedAt) > reopen
+	})
+}
+
+func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transitions []model.Transition, at time.Time) ([]model.Incident, error) {
+	var touched []*model.Incident
+	touch := func(inc *model.Incident) {
+		if !slices.Contains(touched, inc) {
+			touched = append(touched, inc)
+		}
+	}
+	for _, tr := range ordered(transitions) {
+		if tr.Alarm.State != model.StateAlarm {
+			if inc, a := t.holding(tr.Alarm.ID); inc != nil {
+				update(a, tr.Alarm)
+				touch(inc)
+			}
+			continue
+		}
+		inc := m.home(t, tr.Alarm, at)
+		if inc == nil {
+			id, err := m.opts.State.NextIncident(ctx, tenant)
+			if err != nil {
+				return nil, err
+			}
+			inc = &model.Incident{
+				ID: id, Tenant: tenant, Status: model.IncidentOpen, Title: title(tr.Alarm), OpenedAt: at, Onset: tr.Alarm.Onset,
+			}
+			t.list = append(t.list, inc)
+			m.log.Info("incident opened", "tenant", tenant, "incident", id, "title", inc.Title)
+		}
+		if inc.Status == model.IncidentResolved {
+			inc.Status, inc.ResolvedAt = model.IncidentOpen, time.Time{}
+			m.log.Info("incident opened again", "tenant", tenant, "incident", inc.ID, "alarm", tr.Alarm.ID)
+		}
+		join(inc, tr.Alarm)
+		touch(inc)
+	}
+	for _, inc := range t.list {
+		if inc.Status == model.IncidentOpen && m.over(inc, at) {
+			inc.Status, inc.ResolvedAt = model.IncidentResolved, at
+			touch(inc)
+			m.log.Info("incident resolved", "tenant", tenant, "incident", inc.ID)
+		}
+	}
+	var out []model.Incident
+	for _, inc := range touched {
+		inc.UpdatedAt = at
+		if err := m.opts.State.SaveIncident(ctx, *inc); err != nil {
+			return out, err
+		}
+		saved := *inc
+		saved.Alarms = slices.Clone(inc.Alarms)
+		out = append(out, saved)
+	}
+	t.prune(at, m.opts.Reopen)
+	return out, nil
+}
+
+// home finds the incident an alarm belongs to: one that has it, even if it was resolved a moment ago, before one that is
+// about the same service, or one connected, or was joined a moment ago where connections are not known.
+func (m *Manager) home(t *incidents, a model.Alarm, at time.Time) *model.Incident {
+	if inc, _ := t.holding(a.ID); inc != nil && (inc.Status == model.IncidentOpen || at.Sub(inc.ResolvedAt) <= m.opts.Reopen) {
+		return inc
+	}
+	for _, inc := range t.list {
+		if inc.Status == model.IncidentOpen && m.belongs(inc, a, at) {
+			return inc
+		}
+	}
+	return nil
+}
+
+func (m *Manager) belongs(inc *model.Incident, a model.Alarm, at time.Time) bool {
+	last := inc.OpenedAt
+	known := m.opts.Connected != nil && a.Service != ""
+	for _, b := range inc.Alarms {
+		if a.Service != "" && a.Service == b.Service {
+			return true
+		}
+		if known && b.Service != "" && m.opts.Connected(a.Service, b.Service) {
+			return true
+		}
+		known = known && b.Service != ""
+		if b.State == model.StateAlarm && b.Since.After(last) {
+			last = b.Since
+		}
+	}
+	return !known && at.Sub(last) <= m.opts.Gap
+}
+
+// join adds an alarm, or says how one that is there stands now.
+func join(inc *model.Incident, a model.Alarm) {
+	if inc.Onset.IsZero() || a.Onset.Before(inc.Onset) {
+		inc.Onset = a.Onset
+	}
+	i := slices.IndexFunc(inc.Alarms, func(b model.Alarm) bool { return a.ID == b.ID })
+	switch {
+	case i >= 0:
+		update(&inc.Alarms[i], a)
+	case len(inc.Alarms) < maxAlarms:
+		inc.Alarms = append(inc.Alarms, a)
+	}
+	slices.SortStableFunc(inc.Alarms, func(a, b model.Alarm) int { return a.Onset.Compare(b.Onset) })
+}
+
+// update keeps the onset of an alarm that is over: an incident tells when its alarms began.
+func update(was *model.Alarm, is model.Alarm) {
+	if is.Onset.IsZero() {
+		is.Onset = was.Onset
+	}
+	*was = is
+}
+
+// over tells whether nothing of an incident is left.
+func (m *Manager) over(inc *model.Incident, at time.Time) bool {
+	for _, a := range inc.Alarms {
+		if a.State == model.StateAlarm || a.State == model.StateInsufficient && at.Sub(a.Since) < m.opts.Stale {
+			return false
+		}
+	}
+	return true
+}
+
+// ordered puts transitions in order of time. Of those of one instant, the alarms that end come first, then those that
+// fire by what users feel most, because the first one names the incident: failures, slowness, traffic, the rest; of these
+// the one that began first, and then the one that is furthest from its usual.
+func ordered(transitions []model.Transition) []model.Transition {
+	rank := func(a model.Alarm) int {
+		if a.State != model.StateAlarm {
+			return 0
+		}
+		if i := slices.Index([]model.Signal{model.SignalErrors, model.SignalDuration, model.SignalRate}, a.Signal); i >= 0 {
+			return 1 + i
+		}
+		return 4
+	}
+	out := slices.Clone(transitions)
+	slices.SortStableFunc(out, func(x, y model.Transition) int {
+		a, b := x.Alarm, y.Alarm
+		return cmp.Or(
+			a.Since.Compare(b.Since),
+			cmp.Compare(rank(a), rank(b)),
+			a.Onset.Compare(b.Onset),
+			cmp.Compare(distance(b), distance(a)),
+			cmp.Compare(a.ID, b.ID),
+		)
+	})
+	return out
+}

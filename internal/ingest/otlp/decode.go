@@ -1,0 +1,121 @@
+package otlp
+
+import (
+	"fmt"
+
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+)
+
+// signal is which of OTLP's three services a request is for.
+type signal uint8
+
+const (
+	traces signal = iota
+	metrics
+	logs
+	numSignals
+)
+
+// String is the signal as paths and counters name it.
+func (s signal) String() string { return [...]string{"traces", "metrics", "logs"}[s] }
+
+// items is what the signal's rows are called in counters and messages.
+func (s signal) items() string { return [...]string{"spans", "samples", "logs"}[s] }
+
+// encoding is how a request is written.
+type encoding uint8
+
+const (
+	protobuf encoding = iota
+	jsonText
+)
+
+// String is the encoding as messages name it.
+func (e encoding) String() string { return [...]string{"protobuf", "JSON"}[e] }
+
+// contentType is the encoding's media type.
+func (e encoding) contentType() string {
+	return [...]string{"application/x-protobuf", "application/json"}[e]
+}
+
+// decoder turns request bytes into rows. Bytes that are no such request are an error; rows that cannot be stored go to
+// the sieve's counts. Nothing it makes refers to data afterwards.
+type decoder interface {
+	traces(data []byte, enc encoding, into *sieve) error
+	logs(data []byte, enc encoding, into *sieve) error
+	metrics(data []byte, enc encoding) (pmetric.Metrics, error)
+}
+
+// pdataDecoder decodes with the Collector's own data model.
+type pdataDecoder struct {
+	wire [numSignals]*wireMessage
+}
+
+func newPdataDecoder() *pdataDecoder { return &pdataDecoder{wire: newWireMessages()} }
+
+// check looks for what is wrong before pdata does, because pdata says what, but not where, and knows no depth.
+func (d *pdataDecoder) check(data []byte, sig signal, enc encoding) error {
+	if enc == jsonText {
+		return checkJSON(data)
+	}
+	if err := d.wire[sig].check(data, 0, 1); err != nil {
+		return err
+	}
+	return nil
+}
+
+// request is what the three requests of pdata have in common.
+type request interface {
+	UnmarshalProto(data []byte) error
+	UnmarshalJSON(data []byte) error
+}
+
+func (d *pdataDecoder) unmarshal(r request, data []byte, sig signal, enc encoding) (err error) {
+	defer func() {
+		// A decoder of others, on bytes of others: whatever it stumbles over is the sender's error, not our end.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decode %s %s: decoder gave up: %v", enc, sig, p)
+		}
+	}()
+	if err := d.check(data, sig, enc); err != nil {
+		return fmt.Errorf("decode %s %s: %w", enc, sig, err)
+	}
+	if enc == jsonText {
+		err = r.UnmarshalJSON(data)
+	} else {
+		err = r.UnmarshalProto(data)
+	}
+	if err != nil {
+		return fmt.Errorf("decode %s %s: %w", enc, sig, err)
+	}
+	return nil
+}
+
+func (d *pdataDecoder) traces(data []byte, enc encoding, into *sieve) error {
+	r := ptraceotlp.NewExportRequest()
+	if err := d.unmarshal(r, data, traces, enc); err != nil {
+		return err
+	}
+	into.traces(r.Traces())
+	return nil
+}
+
+func (d *pdataDecoder) logs(data []byte, enc encoding, into *sieve) error {
+	r := plogotlp.NewExportRequest()
+	if err := d.unmarshal(r, data, logs, enc); err != nil {
+		return err
+	}
+	into.logs(r.Logs())
+	return nil
+}
+
+func (d *pdataDecoder) metrics(data []byte, enc encoding) (pmetric.Metrics, error) {
+	r := pmetricotlp.NewExportRequest()
+	if err := d.unmarshal(r, data, metrics, enc); err != nil {
+		return pmetric.Metrics{}, err
+	}
+	return r.Metrics(), nil
+}

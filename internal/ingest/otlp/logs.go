@@ -1,0 +1,89 @@
+package otlp
+
+import (
+	"fmt"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"triage/internal/model"
+)
+
+// logs takes log records in.
+func (s *sieve) logs(ld plog.Logs) {
+	if n := ld.LogRecordCount(); n > 0 {
+		s.batch.Logs = make([]model.LogRecord, 0, n)
+	}
+	for i, rl := range ld.ResourceLogs().All() {
+		res := s.resource(rl.Resource(), rl.SchemaUrl())
+		for j, sl := range rl.ScopeLogs().All() {
+			scope := s.scope(sl.Scope(), sl.SchemaUrl())
+			n := 0
+			for _, lr := range sl.LogRecords().All() {
+				n += lr.Attributes().Len()
+			}
+			slab := make([]model.Attr, 0, n)
+			for k, lr := range sl.LogRecords().All() {
+				where := func() string { return fmt.Sprintf("resource_logs[%d].scope_logs[%d].log_records[%d]", i, j, k) }
+				rec := model.LogRecord{Resource: res, Scope: scope}
+				if s.log(&rec, lr, &slab, where) {
+					s.batch.Logs = append(s.batch.Logs, rec)
+				}
+			}
+		}
+	}
+}
+
+// log converts one record and tells whether it can be stored.
+func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr, where func() string) bool {
+	// OpenTelemetry: who receives a record without an observed time sets it, and a record without a time happened when it
+	// was observed.
+	at, observed := lr.Timestamp(), lr.ObservedTimestamp()
+	var ok bool
+	if out.Observed, ok = s.time(observed); !ok || observed == 0 {
+		out.Observed = s.now.UnixNano()
+	}
+	if out.Time, ok = s.time(at); !ok {
+		s.reject(inTheFuture, 1, func() string { return where() + ": time " + at.String() })
+		return false
+	}
+	if at == 0 {
+		out.Time = out.Observed
+	}
+	out.TraceID, out.SpanID = model.TraceID(lr.TraceID()), model.SpanID(lr.SpanID())
+	out.Flags = uint32(lr.Flags())
+	out.SeverityText = s.text(lr.SeverityText())
+	if n := lr.SeverityNumber(); n > 0 && n <= plog.SeverityNumberFatal4 {
+		out.Severity = model.Severity(n)
+	} else {
+		out.Severity = severityOf(out.SeverityText)
+	}
+	out.EventName = s.text(lr.EventName())
+	out.Body = s.value(lr.Body())
+	out.Attrs = s.attrs(lr.Attributes(), slab)
+	out.DroppedAttrs = lr.DroppedAttributesCount()
+	return true
+}
+
+// severityOf reads the severity's usual names, for senders that give no number; 0 if it is none of them.
+func severityOf(text string) model.Severity {
+	switch strings.ToLower(text) {
+	case "trace":
+		return 1
+	case "debug":
+		return 5
+	case "info", "information", "informational":
+		return 9
+	case "notice":
+		return 10
+	case "warn", "warning":
+		return 13
+	case "error", "err":
+		return 17
+	case "critical", "crit", "alert":
+		return 18
+	case "fatal", "panic", "emergency", "emerg":
+		return 21
+	}
+	return 0
+}

@@ -1,0 +1,192 @@
+package locate
+
+import (
+	"net/url"
+	"strings"
+
+	"triage/internal/model"
+)
+
+// Trace is the spans of one trace and the span whose time is to be explained; the zero Entry is the trace's root.
+type Trace struct {
+	Spans []model.Span
+	Entry model.SpanID
+}
+
+// Peers says which service answers at an address, as seen from the calling service. It is learned from calls whose
+// both sides were seen, so that a call that got no answer still belongs to an edge rather than to an address.
+type Peers map[peer]string
+
+type peer struct{ caller, address string }
+
+// Learn makes Peers of traces.
+func Learn(sets ...[]Trace) Peers {
+	p := Peers{}
+	for _, set := range sets {
+		for _, tr := range set {
+			p.learn(build(tr.Spans))
+		}
+	}
+	return p
+}
+
+func (p Peers) learn(t *tree) {
+	for i := range t.nodes {
+		n := &t.nodes[i]
+		if n.span.Kind != model.SpanClient {
+			continue
+		}
+		if c := t.callee(i); c >= 0 {
+			for _, address := range addresses(n.span) {
+				p[peer{n.span.Service(), address}] = t.nodes[c].span.Service()
+			}
+		}
+	}
+}
+
+// callee is the span that the other side made of a call, -1 if it made none.
+func (t *tree) callee(i int) int {
+	n := &t.nodes[i]
+	for _, c := range n.children {
+		s := t.nodes[c].span
+		if t.nodes[c].async {
+			continue
+		}
+		if s.Kind == model.SpanServer || s.Service() != n.span.Service() {
+			return c
+		}
+	}
+	return -1
+}
+
+// addresses are the names a client span gives the other side, most exact first.
+func addresses(s *model.Span) []string {
+	var out []string
+	host := s.Attrs.First("server.address", "net.peer.name", "net.peer.ip", "network.peer.address")
+	if host == "" {
+		if u, err := url.Parse(s.Attrs.First("url.full", "http.url")); err == nil {
+			host = u.Hostname()
+			if u.Port() != "" {
+				out = append(out, u.Host)
+			}
+		}
+	} else if port := s.Attrs.First("server.port", "net.peer.port", "network.peer.port"); port != "" {
+		out = append(out, host+":"+port)
+	}
+	if name := s.Attrs.Str("rpc.service"); name != "" {
+		out = append(out, "rpc:"+name)
+	}
+	if name := s.Attrs.Str("peer.service"); name != "" {
+		out = append(out, "peer:"+name)
+	}
+	if host != "" && len(out) == 0 {
+		out = append(out, host)
+	}
+	return out
+}
+
+// Database is the name a span gives the database it calls, "" if it calls none.
+func Database(s *model.Span) string {
+	if s.Attrs.First("db.system.name", "db.system") == "" {
+		return ""
+	}
+	if name := s.Attrs.First("db.namespace", "db.name", "server.address", "net.peer.name"); name != "" {
+		return name
+	}
+	return s.Attrs.First("db.system.name", "db.system")
+}
+
+// Destination is the queue, topic or subject of a messaging span, "" if it has none.
+func Destination(s *model.Span) string {
+	return s.Attrs.First("messaging.destination.name", "messaging.destination", "messaging.destination.template")
+}
+
+// entity says to whom the exclusive time of node i belongs.
+func (t *tree) entity(i int, peers Peers) model.Entity {
+	n := &t.nodes[i]
+	s := n.span
+	switch s.Kind {
+	case model.SpanClient:
+		if c := t.callee(i); c >= 0 {
+			return model.EdgeEntity(s.Service(), t.nodes[c].span.Service())
+		}
+		if db := Database(s); db != "" {
+			return model.DatabaseEntity(db)
+		}
+		if q := Destination(s); q != "" {
+			return model.QueueEntity(q)
+		}
+		for _, a := range addresses(s) {
+			if to, ok := peers[peer{s.Service(), a}]; ok {
+				return model.EdgeEntity(s.Service(), to)
+			}
+		}
+		if name := Remote(s); name != "" {
+			return model.RemoteEntity(name)
+		}
+	case model.SpanProducer:
+		if q := Destination(s); q != "" {
+			return model.QueueEntity(q)
+		}
+	case model.SpanInternal, model.SpanUnspecified:
+		// What a client library does within a call (resolve, connect, read) is part of the call.
+		if p := n.parent; p >= 0 && t.nodes[p].span.Kind == model.SpanClient && t.nodes[p].span.Service() == s.Service() {
+			return t.entity(p, peers)
+		}
+		if db := Database(s); db != "" && len(n.children) == 0 {
+			return model.DatabaseEntity(db)
+		}
+	}
+	return model.ServiceEntity(s.Service())
+}
+
+// Remote is the name a client span gives a host that sent no spans, "" if it names none.
+func Remote(s *model.Span) string {
+	if name := s.Attrs.First("server.address", "peer.service", "net.peer.name", "network.peer.address", "net.peer.ip"); name != "" {
+		return name
+	}
+	if u, err := url.Parse(s.Attrs.First("url.full", "http.url")); err == nil && u.Hostname() != "" {
+		return u.Hostname()
+	}
+	return s.Attrs.Str("rpc.service")
+}
+
+// gaveUp tells whether a failed span says that its time was up, rather than that something broke.
+func gaveUp(s *model.Span) bool {
+	for _, key := range []string{"rpc.grpc.status_code", "rpc.response.status_code"} {
+		switch s.Attrs.Str(key) {
+		case "1", "4", "CANCELLED", "DEADLINE_EXCEEDED":
+			return true
+		}
+	}
+	texts := []string{s.StatusMessage, s.Attrs.Str("error.type")}
+	for i := range s.Events {
+		if s.Events[i].Name == "exception" {
+			texts = append(texts, s.Events[i].Attrs.Str("exception.type"), s.Events[i].Attrs.Str("exception.message"))
+		}
+	}
+	for _, text := range texts {
+		text = strings.ToLower(text)
+		for _, word := range []string{"deadline", "timeout", "timed out", "cancel"} {
+			if strings.Contains(text, word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// answered tells whether a failed client span carries an answer of the other side, so that the network did its work.
+func answered(s *model.Span) bool {
+	if v, ok := s.Attrs.Get("http.response.status_code"); ok && v.String() != "0" && v.String() != "" {
+		return true
+	}
+	if v, ok := s.Attrs.Get("http.status_code"); ok && v.String() != "0" && v.String() != "" {
+		return true
+	}
+	switch code := s.Attrs.First("rpc.grpc.status_code", "rpc.response.status_code"); code {
+	case "", "1", "4", "14", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package locate
+
+import (
+	"cmp"
+	"slices"
+
+	"triage/internal/model"
+)
+
+// Origin is where a failure began: the deepest failing span of the chain that made the entry fail.
+type Origin struct {
+	Entity             model.Entity
+	Service, Operation string // of the span
+	Span               model.SpanID
+	Message            string // the status message or the exception's
+	Exception          string // its type, "" if none was recorded
+	// GaveUp tells that somebody's time was up; then Entity is where that time went.
+	GaveUp bool
+	// Unanswered tells that a call failed and the other side has no part in it: it sent no span, or knows of no failure.
+	Unanswered bool
+}
+
+func (t *tree) origin(i int, peers Peers) Origin {
+	for {
+		next := -1
+		for _, c := range t.nodes[i].children {
+			if n := &t.nodes[c]; !n.async && n.span.Status == model.StatusError &&
+				(next < 0 || n.end >= t.nodes[next].end) {
+				next = c
+			}
+		}
+		if next < 0 {
+			break
+		}
+		i = next
+	}
+	s := t.nodes[i].span
+	o := Origin{
+		Entity: t.entity(i, peers), Service: s.Service(), Operation: s.Name, Span: s.SpanID,
+		Message: s.StatusMessage, GaveUp: gaveUp(s),
+	}
+	for k := range s.Events {
+		if s.Events[k].Name == "exception" {
+			o.Exception = s.Events[k].Attrs.Str("exception.type")
+			if m := s.Events[k].Attrs.Str("exception.message"); o.Message == "" {
+				o.Message = m
+			}
+		}
+	}
+	if s.Kind != model.SpanClient {
+		return o
+	}
+	c := t.callee(i)
+	switch {
+	case c < 0:
+		o.Unanswered = !answered(s)
+		return o
+	case answered(s):
+		// The callee answered with a failure that it didn't mark on its own span.
+		o.Entity, o.Service, o.Operation = model.ServiceEntity(t.nodes[c].span.Service()), t.nodes[c].span.Service(), t.nodes[c].span.Name
+		return o
+	}
+	n := &t.nodes[i]
+	if o.GaveUp && 2*(t.nodes[c].end-t.nodes[c].start) >= n.end-n.start {
+		// The caller waited for work: the failure is a slowness, and belongs to whoever took the time.
+		times := map[model.Entity]int64{}
+		for _, s := range t.path(c) {
+			times[t.entity(s.node, peers)] += s.own
+		}
+		var longest int64 = -1
+		for _, e := range sortedKeys(times) {
+			if times[e] > longest {
+				o.Entity, longest = e, times[e]
+			}
+		}
+		return o
+	}
+	o.Unanswered = true
+	return o
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// OriginCount is how many of some requests' failures began at one place.
+type OriginCount struct {
+	Entity    model.Entity
+	Operation string
+	Count     int
+	GaveUp    int
+	// Unanswered and Exceptions count those with that mark.
+	Unanswered, Exceptions int
+	Message                string // of one of them, the alphabetically first
+	Trace                  string // of one of them
+}
+
+// Origins counts where failures began, most frequent first.
+func Origins(profiles []Profile) []OriginCount {
+	counts := map[model.Entity]*OriginCount{}
+	for i := range profiles {
+		o := profiles[i].Origin
+		if o == nil {
+			continue
+		}
+		c := counts[o.Entity]
+		if c == nil {
+			c = &OriginCount{Entity: o.Entity, Operation: o.Operation, Message: o.Message, Trace: profiles[i].Trace.String()}
+			counts[o.Entity] = c
+		}
+		c.Count++
+		if o.GaveUp {
+			c.GaveUp++
+		}
+		if o.Unanswered {
+			c.Unanswered++
+		}
+		if o.Exception != "" {
+			c.Exceptions++
+		}
+		if o.Message != "" && (c.Message == "" || o.Message < c.Message) {
+			c.Message, c.Operation, c.Trace = o.Message, o.Operation, profiles[i].Trace.String()
+		}
+	}
+	out := make([]OriginCount, 0, len(counts))
+	for _, e := range sortedKeys(counts) {
+		out = append(out, *counts[e])
+	}
+	slices.SortStableFunc(out, func(a, b OriginCount) int { return b.Count - a.Count })
+	return out
+}

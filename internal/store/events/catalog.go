@@ -1,0 +1,253 @@
+package events
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/parquet/file"
+)
+
+// block is one Parquet file, of committed rows or of the tail's. Everything but refs and dead is fixed once the block is
+// in the catalog.
+type block struct {
+	ID     uint64 `json:"id"`
+	Tenant string `json:"tenant"`
+	Signal signal `json:"signal"`
+	Size   int64  `json:"size"`
+	CRC    uint32 `json:"crc32c"` // of the whole file
+
+	path   string
+	layout *layout
+	refs   int  // queries that may read the file
+	dead   bool // no longer in the catalog; removed with the last reference
+}
+
+// MarshalText writes String.
+func (s signal) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads String.
+func (s *signal) UnmarshalText(b []byte) error {
+	for _, v := range signals {
+		if v.String() == string(b) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("signal %q is unknown", b)
+}
+
+// partition is what blocks never mix.
+type partition struct {
+	tenant string
+	signal signal
+}
+
+// overlaps tells whether the block may have rows in [from, to].
+func (b *block) overlaps(from, to int64) bool {
+	return b.layout.MinTime <= to && b.layout.MaxTime >= from
+}
+
+// byTime orders blocks by their oldest row.
+func byTime(a, b *block) int {
+	return cmp.Or(cmp.Compare(a.layout.MinTime, b.layout.MinTime), cmp.Compare(a.ID, b.ID))
+}
+
+// catalog is all blocks in memory. Store.mu guards it.
+type catalog struct {
+	blocks map[partition][]*block // in order of time
+	// nextID is the next block's number, flushed the newest WAL segment whose rows are in blocks.
+	nextID, flushed uint64
+}
+
+func (c *catalog) all() []*block {
+	var out []*block
+	for _, bs := range c.blocks {
+		out = append(out, bs...)
+	}
+	return out
+}
+
+func (c *catalog) add(bs ...*block) {
+	for _, b := range bs {
+		p := partition{b.Tenant, b.Signal}
+		i, _ := slices.BinarySearchFunc(c.blocks[p], b, byTime)
+		c.blocks[p] = slices.Insert(c.blocks[p], i, b)
+	}
+}
+
+func (c *catalog) remove(gone ...*block) {
+	for _, b := range gone {
+		p := partition{b.Tenant, b.Signal}
+		c.blocks[p] = slices.DeleteFunc(c.blocks[p], func(o *block) bool { return o == b })
+	}
+}
+
+// manifestVersion is the version of the file that says which blocks count.
+const manifestVersion = 1
+
+// manifest is that file. Its first line is the checksum of the rest.
+type manifest struct {
+	Version int      `json:"version"`
+	Flushed uint64   `json:"flushed"`
+	NextID  uint64   `json:"next_id"`
+	Blocks  []*block `json:"blocks"`
+}
+
+func manifestPath(dir string) string { return filepath.Join(dir, "MANIFEST") }
+
+// writeManifest makes a set of blocks the one that counts.
+func writeManifest(disk FS, dir string, m manifest) error {
+	m.Version = manifestVersion
+	slices.SortFunc(m.Blocks, func(a, b *block) int { return cmp.Compare(a.ID, b.ID) })
+	body, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	out := fmt.Appendf(nil, "%08x\n%s\n", crc32.Checksum(body, castagnoli), body)
+	if err := writeDurably(disk, manifestPath(dir), out); err != nil {
+		return diskError("write manifest", err)
+	}
+	return nil
+}
+
+// readManifest reads what writeManifest wrote; a directory without one is empty.
+func readManifest(disk FS, dir string) (m manifest, err error) {
+	text, err := disk.ReadFile(manifestPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return manifest{NextID: 1}, nil
+	}
+	if err != nil {
+		return m, fmt.Errorf("read manifest: %w", err)
+	}
+	sum, body, _ := bytes.Cut(text, []byte("\n"))
+	body = bytes.TrimSuffix(body, []byte("\n"))
+	want, err := strconv.ParseUint(string(sum), 16, 32)
+	if err != nil || uint32(want) != crc32.Checksum(body, castagnoli) {
+		return m, fmt.Errorf("read manifest %s: its checksum does not match", manifestPath(dir))
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, fmt.Errorf("read manifest %s: %w", manifestPath(dir), err)
+	}
+	if m.Version != manifestVersion {
+		return m, fmt.Errorf("read manifest %s: version %d, this program reads %d", manifestPath(dir), m.Version, manifestVersion)
+	}
+	return m, nil
+}
+
+// tenantDir is a tenant's directory: its name where that is a harmless one, else its bytes in hex.
+func tenantDir(tenant string) string {
+	harmless := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' }
+	if tenant != "" && len(tenant) <= 64 && !strings.HasPrefix(tenant, "x-") &&
+		!strings.ContainsFunc(tenant, func(r rune) bool { return !harmless(r) }) {
+		return tenant
+	}
+	return "x-" + hex.EncodeToString([]byte(tenant))
+}
+
+// maxTenant is the longest name of a tenant, so that its directory's name is one every file system takes.
+const maxTenant = 100
+
+func blockPath(dir string, b *block) string {
+	return filepath.Join(dir, "blocks", tenantDir(b.Tenant), fmt.Sprintf("%s-%012d.parquet", b.Signal, b.ID))
+}
+
+// readLayout reads a block's metadata from its footer.
+func readLayout(path string) (*layout, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := file.NewParquetReader(f)
+	if err != nil {
+		return nil, err
+	}
+	text := r.MetaData().KeyValueMetadata().FindValue(metadataKey)
+	if text == nil {
+		return nil, fmt.Errorf("no %s in the footer", metadataKey)
+	}
+	return parseLayout(*text)
+}
+
+// loadCatalog reads the manifest and each block's footer, and removes files that no manifest names: what a crash left of
+// a flush or a merge. A block that cannot be read is left out and returned as lost; its file stays.
+func loadCatalog(disk FS, dir string) (c *catalog, lost map[*block]error, err error) {
+	m, err := readManifest(disk, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	c = &catalog{blocks: map[partition][]*block{}, nextID: m.NextID, flushed: m.Flushed}
+	lost = map[*block]error{}
+	named := map[string]bool{}
+	for _, b := range m.Blocks {
+		b.path = blockPath(dir, b)
+		named[b.path] = true
+		if b.layout, err = readLayout(b.path); err != nil {
+			lost[b] = err
+			continue
+		}
+		c.add(b)
+	}
+	return c, lost, removeUnnamed(disk, filepath.Join(dir, "blocks"), named)
+}
+
+func removeUnnamed(disk FS, dir string, named map[string]bool) error {
+	tenants, err := disk.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list blocks: %w", err)
+	}
+	for _, t := range tenants {
+		files, err := disk.ReadDir(filepath.Join(dir, t.Name()))
+		if err != nil {
+			return fmt.Errorf("list blocks: %w", err)
+		}
+		for _, f := range files {
+			path := filepath.Join(dir, t.Name(), f.Name())
+			if named[path] {
+				continue
+			}
+			if err := disk.Remove(path); err != nil {
+				return fmt.Errorf("remove unfinished block: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// snapshot is the blocks of one question: a set in which every row accepted before it is there once. It must be released.
+type snapshot struct {
+	store  *Store
+	blocks []*block
+}
+
+// release gives the blocks back.
+func (s *snapshot) release() { s.store.unref(s.blocks) }
+
+// tenants lists those who have rows.
+func (c *catalog) tenants() map[string]bool {
+	out := map[string]bool{}
+	for p := range maps.Keys(c.blocks) {
+		out[p.tenant] = true
+	}
+	return out
+}
+
+// ignoreMissing is for removals of what may be gone already.
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,287 @@
+package events
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// Whole rows are found in two steps: first the few columns that decide, then the rows themselves by their numbers, so
+// that wide columns are read only where there is a row to return.
+
+// hit is a row that was found.
+type hit struct {
+	block  *block
+	number int64 // of the row in its file
+	ts     int64
+	trace  model.TraceID
+}
+
+// find returns the rows of blocks that meet a condition; with a limit the newest.
+func (s *Store) find(ctx context.Context, p signal, bs []*block, limit int, where func(*compiler) (string, bool, error)) ([]hit, error) {
+	byPath := make(map[string]*block, len(bs))
+	for _, b := range bs {
+		byPath[b.path] = b
+	}
+	var failed error
+	q := unionWith(",file_row_number=true,filename=true", bs, p, func(c *compiler) (string, string, bool) {
+		cond, ok, err := where(c)
+		if failed == nil {
+			failed = err
+		}
+		return "filename,file_row_number n,ts,trace_hi,trace_lo", cond, ok
+	})
+	if failed != nil || q == "" {
+		return nil, failed
+	}
+	if limit > 0 {
+		q = fmt.Sprintf("SELECT * FROM (%s) ORDER BY ts DESC,filename,n DESC LIMIT %d", q, limit)
+	}
+	var hits []hit
+	err := s.engine.query(ctx, q, func(scan func(...any) error) error {
+		var h hit
+		var path string
+		var hi, lo uint64
+		if err := scan(&path, &h.number, &h.ts, &hi, &lo); err != nil {
+			return err
+		}
+		h.trace = model.TraceIDFrom(hi, lo)
+		if h.block = byPath[path]; h.block == nil {
+			return fmt.Errorf("query names file %s, which it was not asked about", path)
+		}
+		hits = append(hits, h)
+		return nil
+	})
+	return hits, err
+}
+
+// fetch reads whole rows by their numbers and hands them on by block. Within a block they come in order of number.
+func (s *Store) fetch(ctx context.Context, hits []hit, fn func(*block, arrow.RecordBatch) error) error {
+	byBlock := map[*block][]int64{}
+	var order []*block
+	for _, h := range hits {
+		if byBlock[h.block] == nil {
+			order = append(order, h.block)
+		}
+		byBlock[h.block] = append(byBlock[h.block], h.number)
+	}
+	for _, b := range order {
+		numbers := byBlock[b]
+		slices.Sort(numbers)
+		list := make([]string, len(numbers))
+		for i, n := range numbers {
+			list[i] = strconv.FormatInt(n, 10)
+		}
+		q := fmt.Sprintf("SELECT * FROM read_parquet(%s,file_row_number=true) WHERE file_row_number BETWEEN %d AND %d AND file_row_number IN (%s)",
+			fileList([]*block{b}), numbers[0], numbers[len(numbers)-1], strings.Join(list, ","))
+		if err := s.engine.batches(ctx, q, func(rec arrow.RecordBatch) error { return fn(b, rec) }); err != nil {
+			return fmt.Errorf("read block %s: %w", b.path, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) fetchSpans(ctx context.Context, hits []hit) ([]model.Span, error) {
+	out := make([]model.Span, 0, len(hits))
+	var r rowReader
+	err := s.fetch(ctx, hits, func(_ *block, rec arrow.RecordBatch) error {
+		rows, err := r.spans(rec)
+		out = append(out, rows...)
+		return err
+	})
+	return out, err
+}
+
+func (s *Store) fetchLogs(ctx context.Context, hits []hit) ([]model.LogRecord, error) {
+	out := make([]model.LogRecord, 0, len(hits))
+	var r rowReader
+	err := s.fetch(ctx, hits, func(_ *block, rec arrow.RecordBatch) error {
+		rows, err := r.logs(rec)
+		out = append(out, rows...)
+		return err
+	})
+	return out, err
+}
+
+// Trace returns the spans of one trace in order of start. See store.Events.
+func (s *Store) Trace(ctx context.Context, tenant string, id model.TraceID) ([]model.Span, error) {
+	end, err := s.begin(ctx, "trace")
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	hits, release, err := s.traceHits(ctx, tenant, []model.TraceID{id}, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if len(hits) == 0 {
+		return nil, fmt.Errorf("trace %s: %w", id, store.ErrNotFound)
+	}
+	out, err := s.fetchSpans(ctx, hits)
+	sortSpans(out)
+	return out, err
+}
+
+// sortSpans orders spans by trace, start and ID.
+func sortSpans(out []model.Span) {
+	slices.SortStableFunc(out, func(a, b model.Span) int {
+		return cmp.Or(compareTraces(a.TraceID, b.TraceID), cmp.Compare(a.Start, b.Start), cmp.Compare(a.SpanID.Uint64(), b.SpanID.Uint64()))
+	})
+}
+
+func compareTraces(a, b model.TraceID) int {
+	return cmp.Or(cmp.Compare(a.Hi(), b.Hi()), cmp.Compare(a.Lo(), b.Lo()))
+}
+
+// Traces returns the spans of several traces. See store.Events.
+func (s *Store) Traces(ctx context.Context, tenant string, ids []model.TraceID, w store.Window, limit int) ([]model.Span, error) {
+	end, err := s.begin(ctx, "traces")
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if len(ids) == 0 {
+		return []model.Span{}, nil
+	}
+	from, to := bounds(w)
+	hits, release, err := s.traceHits(ctx, tenant, ids, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	slices.SortStableFunc(hits, func(a, b hit) int { return compareTraces(a.trace, b.trace) })
+	for i := 0; i < len(hits); { // whole traces only
+		n := i + 1
+		for n < len(hits) && hits[n].trace == hits[i].trace {
+			n++
+		}
+		if n > limit {
+			hits = hits[:i]
+			break
+		}
+		i = n
+	}
+	out, err := s.fetchSpans(ctx, hits)
+	sortSpans(out)
+	return out, err
+}
+
+// traceHits finds the spans of traces. The hits' blocks must be released.
+func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceID, from, to int64) ([]hit, func(), error) {
+	snap, err := s.snapshot(ctx, partition{tenantOf(tenant), spans}, from, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	wanted := make(map[model.TraceID]bool, len(ids))
+	halves := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if !wanted[id] {
+			wanted[id] = true
+			halves = append(halves, strconv.FormatUint(id.Lo(), 10))
+		}
+	}
+	cond := fmt.Sprintf("trace_lo IN (%s) AND %s", strings.Join(halves, ","), between(from, to))
+	if len(wanted) == 1 {
+		cond = fmt.Sprintf("trace_lo=%d AND trace_hi=%d AND %s", ids[0].Lo(), ids[0].Hi(), between(from, to))
+	}
+	hits, err := s.find(ctx, spans, snap.blocks, 0, func(*compiler) (string, bool, error) { return cond, true, nil })
+	if err != nil {
+		snap.release()
+		return nil, nil, err
+	}
+	hits = slices.DeleteFunc(hits, func(h hit) bool { return !wanted[h.trace] })
+	return hits, snap.release, nil
+}
+
+// Spans returns spans newest first. See store.Events.
+func (s *Store) Spans(ctx context.Context, q store.Query) (store.Page[model.Span], error) {
+	return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, func(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() })
+}
+
+// Logs returns log records newest first. See store.Events.
+func (s *Store) Logs(ctx context.Context, q store.Query) (store.Page[model.LogRecord], error) {
+	return newestRows(ctx, s, logs, "logs", q, s.fetchLogs, func(x model.LogRecord) (int64, uint64) { return x.Time, x.SpanID.Uint64() })
+}
+
+// newestRows walks the blocks backwards in time until it has one row more than the limit.
+func newestRows[T any](ctx context.Context, s *Store, p signal, question string, q store.Query,
+	fetch func(context.Context, []hit) ([]T, error), key func(T) (int64, uint64)) (page store.Page[T], err error) {
+	if q.Limit < 1 {
+		return page, fmt.Errorf("%s: limit %d is less than 1", question, q.Limit)
+	}
+	end, err := s.begin(ctx, question)
+	if err != nil {
+		return page, err
+	}
+	defer end()
+	from, to := bounds(q.Window)
+	snap, err := s.snapshot(ctx, partition{tenantOf(q.Tenant), p}, from, to)
+	if err != nil {
+		return page, err
+	}
+	defer snap.release()
+	hits, err := s.newest(ctx, p, snap.blocks, q, from, to)
+	if err != nil {
+		return page, err
+	}
+	if page.More = len(hits) > q.Limit; page.More {
+		hits = hits[:q.Limit]
+	}
+	if page.Rows, err = fetch(ctx, hits); err != nil {
+		return page, err
+	}
+	slices.SortStableFunc(page.Rows, func(a, b T) int {
+		ta, ia := key(a)
+		tb, ib := key(b)
+		return cmp.Or(cmp.Compare(tb, ta), cmp.Compare(ib, ia))
+	})
+	s.mu.Lock()
+	lost := s.lost
+	s.mu.Unlock()
+	if lost > 0 {
+		page.Partial = fmt.Sprintf("%d blocks cannot be read", lost)
+	}
+	return page, nil
+}
+
+// newest finds the newest rows that match, one more than the limit if there are so many.
+func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query, from, to int64) ([]hit, error) {
+	slices.SortFunc(bs, func(a, b *block) int { return cmp.Compare(b.layout.MaxTime, a.layout.MaxTime) })
+	want := q.Limit + 1
+	var hits []hit
+	// The first step reads one block; while too little is found, each step reads twice as many as the one before.
+	for step := 1; len(bs) > 0; step *= 2 {
+		oldest := from
+		if len(hits) >= want {
+			oldest = max(from, hits[want-1].ts)
+			if bs[0].layout.MaxTime < oldest {
+				break
+			}
+		}
+		n := min(step, len(bs))
+		found, err := s.find(ctx, p, bs[:n], want, func(c *compiler) (string, bool, error) {
+			cond, err := c.matches(q.Where)
+			return between(oldest, to) + " AND " + cond, err == nil && cond != "false", err
+		})
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, found...)
+		slices.SortStableFunc(hits, func(a, b hit) int {
+			return cmp.Or(cmp.Compare(b.ts, a.ts), cmp.Compare(b.number, a.number))
+		})
+		hits = hits[:min(len(hits), want)]
+		bs = bs[n:]
+	}
+	return hits, nil
+}

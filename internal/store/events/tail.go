@@ -1,0 +1,246 @@
+package events
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// A slice's rows are written to a small file for each question that comes while new ones arrive. Past freeChunks files
+// that happens at most once in chunkPause, which is how stale an answer may be.
+const (
+	freeChunks = 8
+	chunkPause = 250 * time.Millisecond
+)
+
+// partRows are the decoded rows of one partition.
+type partRows struct {
+	spans []*model.Span
+	logs  []*model.LogRecord
+}
+
+func (p *partRows) len() int { return len(p.spans) + len(p.logs) }
+
+// time is the time of a row, of whichever signal the partition has.
+func (p *partRows) time(i int) int64 {
+	if p.spans != nil {
+		return p.spans[i].Start
+	}
+	return p.logs[i].Time
+}
+
+func (p *partRows) part(from, to int) *partRows {
+	if p.spans != nil {
+		return &partRows{spans: p.spans[from:to]}
+	}
+	return &partRows{logs: p.logs[from:to]}
+}
+
+func (p *partRows) sort() {
+	slices.SortStableFunc(p.spans, func(a, b *model.Span) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortStableFunc(p.logs, func(a, b *model.LogRecord) int { return cmp.Compare(a.Time, b.Time) })
+}
+
+// decodeRecords decodes the rows of records that are of the wanted partition, of all where want is nil.
+func decodeRecords(recs []*record, want *partition) (map[partition]*partRows, error) {
+	out := map[partition]*partRows{}
+	part := func(p partition) *partRows {
+		if out[p] == nil {
+			out[p] = &partRows{}
+		}
+		return out[p]
+	}
+	for _, rec := range recs {
+		if rec.spans+rec.logs == 0 || want != nil && !rec.has(*want) {
+			continue
+		}
+		_, rows, err := decodeRecord(rec.payload)
+		if err != nil {
+			return nil, fmt.Errorf("decode batch of %s: %w", time.Unix(0, rec.at).UTC().Format(time.RFC3339), err)
+		}
+		if want == nil || want.signal == spans {
+			if len(rows.spans) > 0 {
+				p := part(partition{rec.tenant, spans})
+				for i := range rows.spans {
+					p.spans = append(p.spans, &rows.spans[i])
+				}
+			}
+		}
+		if want == nil || want.signal == logs {
+			if len(rows.logs) > 0 {
+				p := part(partition{rec.tenant, logs})
+				for i := range rows.logs {
+					p.logs = append(p.logs, &rows.logs[i])
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// has tells whether a record has rows of a partition.
+func (r *record) has(p partition) bool {
+	return r.tenant == p.tenant && (p.signal == spans && r.spans > 0 || p.signal == logs && r.logs > 0)
+}
+
+// writeRows writes sorted rows of one partition to a file.
+func (s *Store) writeRows(path string, p partition, rows *partRows, durable bool) (*block, error) {
+	v := newSurvey(p.signal)
+	for _, r := range rows.spans {
+		v.span(r)
+	}
+	for _, r := range rows.logs {
+		v.log(r)
+	}
+	w, err := newBlockWriter(s.disk, path, p.signal, v.layout())
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows.spans {
+		if err := w.span(r); err != nil {
+			w.abort()
+			return nil, err
+		}
+	}
+	for _, r := range rows.logs {
+		if err := w.log(r); err != nil {
+			w.abort()
+			return nil, err
+		}
+	}
+	return w.finish(p, durable)
+}
+
+// finish closes the file and describes it.
+func (w *blockWriter) finish(p partition, durable bool) (*block, error) {
+	if err := w.close(durable); err != nil {
+		return nil, err
+	}
+	return &block{Tenant: p.tenant, Signal: p.signal, Size: w.size, CRC: w.sum.Sum32(), path: w.name, layout: w.layout}, nil
+}
+
+// export writes what a partition's tail holds in the time range, and no file has yet, to files.
+func (s *Store) export(p partition, from, to int64) error {
+	s.exporting.Lock()
+	defer s.exporting.Unlock()
+	type job struct {
+		slice *slice
+		recs  []*record
+		upTo  int
+		path  string
+	}
+	var jobs []job
+	s.mu.Lock()
+	for _, sl := range s.slices {
+		ch := sl.chunks[p]
+		if ch == nil {
+			ch = &chunks{}
+			sl.chunks[p] = ch
+		}
+		fresh := sl.recs[ch.exported:]
+		if !slices.ContainsFunc(fresh, func(r *record) bool { return r.has(p) && r.min <= to && r.max >= from }) {
+			continue
+		}
+		if len(ch.files) >= freeChunks && time.Since(ch.last) < chunkPause {
+			continue
+		}
+		s.chunk++
+		jobs = append(jobs, job{sl, slices.Clone(fresh), len(sl.recs),
+			filepath.Join(s.dir("tail"), fmt.Sprintf("%s-%d-%d.parquet", p.signal, sl.segment, s.chunk))})
+	}
+	s.mu.Unlock()
+	for _, j := range jobs {
+		parts, err := decodeRecords(j.recs, &p)
+		if err != nil {
+			return err
+		}
+		rows := parts[p]
+		rows.sort()
+		b, err := s.writeRows(j.path, p, rows, false)
+		if err != nil {
+			return fmt.Errorf("prepare recent rows for a question: %w", err)
+		}
+		s.mu.Lock()
+		if slices.Contains(s.slices, j.slice) {
+			ch := j.slice.chunks[p]
+			ch.files, ch.exported, ch.last = append(ch.files, b), j.upTo, time.Now()
+		} else {
+			b.dead = true // flushed meanwhile: its rows are in blocks
+			s.removeDead(b)
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// snapshot takes the blocks of a partition that may have rows in [from, to], of the tail too.
+func (s *Store) snapshot(ctx context.Context, p partition, from, to int64) (*snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.export(p, from, to); err != nil {
+		return nil, err
+	}
+	snap := &snapshot{store: s}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	take := func(bs []*block) {
+		for _, b := range bs {
+			if b.overlaps(from, to) {
+				b.refs++
+				snap.blocks = append(snap.blocks, b)
+			}
+		}
+	}
+	take(s.catalog.blocks[p])
+	for _, sl := range s.slices {
+		if ch := sl.chunks[p]; ch != nil {
+			take(ch.files)
+		}
+	}
+	return snap, nil
+}
+
+// unref gives blocks back.
+func (s *Store) unref(bs []*block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range bs {
+		b.refs--
+		s.removeDead(b)
+	}
+}
+
+// removeDead removes the file of a block that left the catalog once no question reads it. Store.mu is held.
+func (s *Store) removeDead(b *block) {
+	if !b.dead || b.refs > 0 {
+		return
+	}
+	if err := ignoreMissing(s.disk.Remove(b.path)); err != nil {
+		s.log.Warn("remove block; it will be removed at the next start", "block", b.path, "error", err)
+	}
+}
+
+// begin starts a question. The returned function ends it.
+func (s *Store) begin(ctx context.Context, question string) (func(), error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, store.ErrClosed
+	}
+	s.queries.Add(1)
+	start := time.Now()
+	return func() {
+		s.metrics.querySeconds.WithLabelValues(question).Observe(time.Since(start).Seconds())
+		s.queries.Done()
+	}, nil
+}
