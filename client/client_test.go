@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,7 +86,9 @@ func TestRequests(t *testing.T) {
 				return c.PutRule(ctx, json.RawMessage(`{"name":"slow cart"}`))
 			}, `{"name":"slow cart"}`},
 		{"delete a rule", ``, "DELETE /api/v1/alarms/slow%20cart%2Fp99",
-			func(ctx context.Context, c *client.Client) (any, error) { return nil, c.DeleteRule(ctx, "slow cart/p99") }, `null`},
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return nil, c.DeleteRule(ctx, "slow cart/p99")
+			}, `null`},
 		{"history", `{"transitions":[]}`, "GET /api/v1/alarms/history?alarm=a&limit=3",
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.AlarmHistory(ctx, client.HistoryQuery{Alarm: "a", Limit: 3})
@@ -253,4 +256,33 @@ func TestUnreachable(t *testing.T) {
 	if got := client.New("example.test:4320/triage/").URL(); got != "http://example.test:4320/triage" {
 		t.Errorf("URL %s", got)
 	}
+}
+
+// FuzzQuery holds that no answer to a query, whatever it holds, makes the client panic, and that points can be written.
+func FuzzQuery(f *testing.F) {
+	f.Add("vector", `[{"metric":{"a":"b"},"value":[1,"2"]},{"histogram":[1,{"count":"1","sum":"2","buckets":[[0,"1","2","3"]]}]}]`)
+	f.Add("matrix", `[{"values":[[1.5,"NaN"]],"histograms":[[1,{}]]}]`)
+	f.Add("scalar", `[1,"+Inf"]`)
+	f.Add("string", `[1,"text"]`)
+	f.Fuzz(func(t *testing.T, kind, data string) {
+		body, err := json.Marshal(map[string]any{"data": map[string]any{"resultType": kind, "result": json.RawMessage(data)}})
+		if err != nil {
+			return // no JSON at all: the decoder of the standard library refuses it before ours
+		}
+		c := client.New("http://fuzz.test", client.WithHTTPClient(&http.Client{Transport: roundTrip(body)}))
+		r, err := c.Query(t.Context(), "x", time.Time{})
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(r.Series); err != nil {
+			t.Fatalf("%s of %s was read and cannot be written: %v", kind, data, err)
+		}
+	})
+}
+
+// roundTrip answers every request with the same body.
+type roundTrip []byte
+
+func (b roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(b)), Request: r}, nil
 }

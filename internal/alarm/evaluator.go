@@ -63,8 +63,8 @@ type Options struct {
 	Automatic []Rule
 	// Tenants default to model.DefaultTenant.
 	Tenants []string
-	// Delay is how long after its end a period is judged, so that what is written at its end is seen; 1 s by default,
-	// none if negative.
+	// Delay shifts the ends of all periods, from whole multiples of the period to that much later, so that what others
+	// write at whole multiples is seen at once: 1 s by default, none if negative. A period is judged from its end on.
 	Delay      time.Duration
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -346,7 +346,7 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	evaluated = len(out) > 0
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {
 		w := t.watches[name]
-		slot, due := w.due(at.Add(-e.opts.Delay))
+		slot, due := w.due(at, e.opts.Delay)
 		if !due {
 			continue
 		}

@@ -84,9 +84,10 @@ func (w *watch) newContributor(a model.Alarm) *contributor {
 	return c
 }
 
-// due gives the end of the newest period that is over at at, and whether it is still to be evaluated.
-func (w *watch) due(at time.Time) (time.Time, bool) {
-	slot := at.Truncate(time.Duration(w.rule.Period))
+// due gives the end of the newest period that is over at at, and whether it is still to be evaluated. Periods end delay
+// after whole multiples.
+func (w *watch) due(at time.Time, delay time.Duration) (time.Time, bool) {
+	slot := at.Add(-delay).Truncate(time.Duration(w.rule.Period)).Add(delay)
 	return slot, slot.After(w.last)
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -10,11 +11,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"triage/client"
+	"triage/internal/model"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -242,5 +247,53 @@ func TestWriting(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+// TestColourOnlyAdds holds that a terminal with colours is shown the same text as one without.
+func TestColourOnlyAdds(t *testing.T) {
+	b, err := os.ReadFile("testdata/api/trace.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tr client.Trace
+	if err := json.Unmarshal(b, &tr); err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int{30, 60, 110, 200} {
+		var plainText, coloured bytes.Buffer
+		for _, e := range []*env{{out: &plainText, width: width}, {out: &coloured, width: width, colour: true}} {
+			if err := e.waterfall(tr, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stripped := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(coloured.String(), "")
+		if diff := cmp.Diff(plainText.String(), stripped); diff != "" || stripped == coloured.String() {
+			t.Errorf("width %d (-plain +coloured without its colours):\n%s", width, diff)
+		}
+		for line := range strings.Lines(plainText.String()) {
+			if strings.Contains(line, "  █") && columns(strings.TrimSpace(line)) > width {
+				t.Errorf("width %d: a span takes %d columns: %s", width, columns(line), line)
+			}
+		}
+	}
+}
+
+// TestTreeOfBrokenTraces draws spans that are their own or each other's parents, or that came twice.
+func TestTreeOfBrokenTraces(t *testing.T) {
+	span := func(id, parent uint64) client.Span {
+		return client.Span{SpanID: model.SpanIDFrom(id), ParentID: model.SpanIDFrom(parent), Name: "x", Resource: &model.Resource{Service: "cart"}}
+	}
+	tr := client.Trace{Spans: []client.Span{span(1, 1), span(2, 3), span(3, 2), span(4, 9), span(4, 9)}}
+	for i := range uint64(40) { // deeper than the tree indents
+		tr.Spans = append(tr.Spans, span(100+i, 99+i))
+	}
+	lines := tree(tr)
+	if len(lines) != len(tr.Spans) {
+		t.Errorf("%d lines of %d spans", len(lines), len(tr.Spans))
+	}
+	var out bytes.Buffer
+	if err := (&env{out: &out, width: 80}).waterfall(tr, true); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -118,7 +118,7 @@ func prometheusJSON(r client.Result) any {
 	default:
 		rows := []row{}
 		for _, s := range r.Series {
-			if r.Type == "vector" {
+			if r.Type == "vector" && len(s.Points) > 0 {
 				rows = append(rows, row{Metric: s.Labels, Value: &s.Points[0]})
 			} else {
 				rows = append(rows, row{Metric: s.Labels, Values: s.Points})

@@ -141,7 +141,7 @@ func (e *env) waterfall(t client.Trace, logs bool) error {
 	if bar < 10 {
 		bar = 0
 	}
-	if err := e.printf("%s\n", strings.TrimRight(e.paint(dim, fmt.Sprintf("  %s %9s %9s  %s", pad("SPAN", left), "TOOK", "ITSELF", scale(total, bar))), " ")); err != nil {
+	if err := e.printf("%s\n", e.paint(dim, strings.TrimRight(fmt.Sprintf("  %s %9s %9s  %s", pad("SPAN", left), "TOOK", "ITSELF", scale(total, bar)), " "))); err != nil {
 		return err
 	}
 	inSpan := map[client.SpanID][]*client.LogRecord{}

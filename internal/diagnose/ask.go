@@ -230,25 +230,22 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 		if f.Blame(model.ServiceEntity(service))+f.Beneath(service, "database") < 0.1 {
 			continue
 		}
-		q.question("held connections", func(ctx context.Context) error {
-			entry := store.Selection{Tenant: tenant, Service: service, Kinds: []model.SpanKind{model.SpanServer, model.SpanConsumer}}
-			var used [2]explain.Usage
-			for k, w := range []store.Window{s.settled, f.Normal} {
-				sel := entry
-				sel.Window = w
-				traces, err := d.traces(ctx, tenant, sel, sampleHolders)
+		if key, value := databaseOf(known, service); key != "" {
+			calls := store.Selection{Tenant: tenant, Service: service, Kinds: []model.SpanKind{model.SpanClient},
+				Attrs: []store.AttrMatch{{Key: key, Value: value}}}
+			q.question("held connections", func(ctx context.Context) error {
+				now, usual := calls, calls
+				now.Window, usual.Window = s.settled, f.Normal
+				bad, err := d.traces(ctx, tenant, now, sampleHolders)
 				if err != nil {
 					return err
 				}
-				used[k] = explain.Held(traces, service)
-			}
-			holders[i][0] = explain.Holders(explain.HeldSeconds, used[0], used[1])
-			return nil
-		})
-		if key, value := databaseOf(known, service); key != "" {
+				normal, err := d.traces(ctx, tenant, usual, sampleHolders)
+				holders[i][0] = explain.Holders(explain.HeldSeconds, explain.Held(bad, service, s.settled.To), explain.Held(normal, service, time.Time{}))
+				return err
+			})
 			q.question("database time", func(ctx context.Context) (err error) {
-				holders[i][1], err = d.holders(ctx, tenant, s, explain.DatabaseSeconds, store.Selection{Tenant: tenant, Service: service,
-					Kinds: []model.SpanKind{model.SpanClient}, Attrs: []store.AttrMatch{{Key: key, Value: value}}})
+				holders[i][1], err = d.holders(ctx, tenant, s, explain.DatabaseSeconds, calls)
 				return err
 			})
 		}

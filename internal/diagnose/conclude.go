@@ -138,7 +138,14 @@ func first(f *explain.Facts) *model.Failure {
 	return &model.Failure{Entity: model.ServiceEntity(best.Service), Operation: best.Operation, At: best.At.UTC(), Symptom: symptom}
 }
 
-func blame(f *explain.Facts, service string) float64 { return f.Blame(model.ServiceEntity(service)) }
+// blame is the trouble in a service and in what it calls directly, which has no operations of its own to be seen.
+func blame(f *explain.Facts, service string) float64 {
+	b := f.Blame(model.ServiceEntity(service))
+	for _, kind := range []string{"database", "remote", "queue", "edge"} {
+		b += f.Beneath(service, kind)
+	}
+	return b
+}
 
 // evidence lists what the verdict rests on, strongest first: what the cause requires, what supports it, then what else
 // a person would want to see.

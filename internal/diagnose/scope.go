@@ -63,9 +63,9 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	if to.Sub(onset) > longest {
 		to = onset.Add(longest)
 	}
-	w := store.Window{From: onset.Add(-lead), To: to}
+	w := store.Window{From: onset.Add(-history), To: to}
 	step := time.Second
-	if n := w.Len() / (300 * time.Second); n > 0 {
+	if n := w.Len() / (1000 * time.Second); n > 0 {
 		step = (n + 1) * time.Second
 	}
 	w.From = w.From.Truncate(step)
@@ -93,8 +93,12 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	s.lag = to.Sub(newest(steps, step, w.From))
 	settle := min(max(to.Sub(onset)/4, time.Second), 5*time.Second)
 	settled := store.Window{From: w.From, To: to.Add(-settle)}
-	s.shifts = locate.Onset(within(steps, settled), settled, step)
 	s.choose(req, steps, onset, settled)
+	// Trouble that was over before this one began belongs neither to the usual nor to the change points.
+	usual := store.Window{From: w.From, To: onset.Add(-5 * time.Second)}
+	steady := locate.Steady(s.own(steps), usual, step)
+	recent := store.Window{From: maxTime(steady, onset.Add(-lead).Truncate(step)), To: settled.To}
+	s.shifts = locate.Onset(within(steps, recent), recent, step)
 	if t := s.began(onset, known); !t.IsZero() {
 		onset = t
 	}
@@ -104,9 +108,12 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	if s.settled.Len() < 2*time.Second {
 		s.settled = s.bad
 	}
-	// Requests that were under way at the onset belong to neither side.
-	margin := 2*time.Second + time.Duration(min(s.usual.mean(), 10)*float64(time.Second))
-	s.normal = store.Window{From: onset.Add(-history), To: onset.Add(-margin)}
+	// Requests that were under way at the onset belong to neither side, nor what a clock that is behind dates before it.
+	margin := 5*time.Second + time.Duration(min(s.usual.mean(), 10)*float64(time.Second))
+	s.normal = store.Window{From: maxTime(steady, onset.Add(-history)), To: onset.Add(-margin)}
+	if s.normal.Len() < 10*time.Second {
+		s.normal.From = onset.Add(-history)
+	}
 	s.measure(steps)
 	return s, nil
 }
@@ -160,6 +167,16 @@ func within(steps []store.TimelineStat, w store.Window) []store.TimelineStat {
 	return out
 }
 
+// own are the steps of the chosen operation.
+func (s *scope) own(steps []store.TimelineStat) (out []store.TimelineStat) {
+	for _, t := range steps {
+		if t.Service == s.service && t.Operation == s.operation && t.Kind == s.kind {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // total adds up an operation's steps within a window.
 func total(steps []store.TimelineStat, o operation, w store.Window) (t sum) {
 	for _, s := range steps {
@@ -176,7 +193,7 @@ func total(steps []store.TimelineStat, o operation, w store.Window) (t sum) {
 // outermost, because that is what people feel and what its traces contain everything of; of its operations the one with
 // the most requests gone bad.
 func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time, settled store.Window) {
-	before := store.Window{From: settled.From, To: onset.Add(-2 * time.Second)}
+	before := store.Window{From: maxTime(settled.From, onset.Add(-lead)), To: onset.Add(-2 * time.Second)}
 	after := store.Window{From: onset, To: settled.To}
 	ops := map[operation]bool{}
 	for _, t := range steps {

@@ -127,7 +127,11 @@ func measured(v model.Verdict, lang string) string {
 	if v.Impact.Requests > 0 {
 		felt := word(lang, "felt", explain.Digits(float64(v.Impact.Requests)))
 		if v.Impact.Users > 0 {
-			felt += ", " + word(lang, "users", explain.Digits(float64(v.Impact.Users)))
+			key := "users"
+			if v.Impact.Users == 1 {
+				key = "user"
+			}
+			felt += ", " + word(lang, key, explain.Digits(float64(v.Impact.Users)))
 		}
 		parts = append(parts, felt)
 	}
@@ -171,8 +175,8 @@ func whereLines(v model.Verdict, lang string) (out []string) {
 		width = max(width, cells(explain.Name(w.Entity)))
 	}
 	for i, w := range v.Where {
-		if i >= 6 && w.ExclusiveS < 0.02*longest && w.Errors == 0 {
-			break
+		if i >= 6 && w.ExclusiveS < 0.02*longest && w.Errors == 0 || w.ExclusiveS == 0 && w.Errors == 0 {
+			continue // not reached any more, or too small to see
 		}
 		l := pad(explain.Name(w.Entity), width+1) + pad(bar(w.ExclusiveS/max(longest, 1e-9)), barWidth+1) +
 			padLeft(explain.Seconds(w.ExclusiveS), 8) + "   " + word(lang, "usual") + " " + explain.Seconds(w.UsualS)

@@ -208,11 +208,7 @@ func trafficSurges(f *Facts) []Case {
 		{"surge", s, f.rateEvidence("surge", model.ServiceEntity(f.Service), rateNow, rateUsual, f.Service)},
 		{"trouble", max(f.Slow, f.Failing), nil},
 	}
-	var full float64
-	for _, r := range f.Resources {
-		full = max(full, r.Strength)
-	}
-	c.Supporting = []Sign{{"resource", full, nil}}
+	c.Supporting = []Sign{f.shortage("")}
 	return []Case{c}
 }
 

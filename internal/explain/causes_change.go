@@ -46,6 +46,10 @@ func (f *Facts) accuseChanges(take func(*NearChange) bool) (cases []Case) {
 			}
 		}
 		k.Supporting = append(k.Supporting, Sign{"just before", ramp(120-c.Before.Seconds(), 0, 100), nil})
+		if short := f.shortage(c.Service); c.Service != "" && short.Strength > 0.3 {
+			short.Strength = 0.3 // shows how the change does its harm more than that it does
+			k.Supporting = append(k.Supporting, short)
+		}
 		k.Contradicting = append(k.Contradicting,
 			Sign{"holder", 0.9 * f.exhausted(c.Service), nil},
 			Sign{"flood", 0.8 * strongest(floodsInto(f, c.Service)), nil},

@@ -30,7 +30,7 @@ func slowQueries(f *Facts) (cases []Case) {
 		now, usual := f.Edge(user, e.Name(), store.EdgeDatabase)
 		c := Case{Cause: model.Cause{Class: model.ClassDependency, Entity: e}}
 		c.Required = []Sign{
-			{"slower", ramp(factor, 1.3, 2.5), f.compare("database_slow", "edge", e, now.ClientMean, usual.ClientMean, "s", e.Name(), Seconds(now.ClientMean), Seconds(usual.ClientMean))},
+			{"slower", ramp(factor, 1.3, 2.5), f.compare("database_slow", "edge", e, now.ClientMean, usual.ClientMean, "s", Name(e), Seconds(now.ClientMean), Seconds(usual.ClientMean))},
 			{"place", max(ramp(f.Blame(e), 0.15, 0.5), waiting), f.placeEvidence(e)},
 		}
 		c.Supporting = []Sign{{"by far", ramp(factor, 2.5, 8), nil}, {"most", ramp(f.Blame(e), 0.5, 0.9), nil}}

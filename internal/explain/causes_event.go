@@ -45,17 +45,25 @@ func floodsInto(f *Facts, consumer string) (cases []Case) {
 			{"flood", s, f.floodEvidence(e, rateNow, rateUsual)},
 			{"place", ramp(place, 0.15, 0.45), f.placeEvidence(model.ServiceEntity(consumer))},
 		}
-		var full float64
-		for _, r := range f.Resources {
-			if r.Service == consumer {
-				full = max(full, r.Strength)
-			}
-		}
-		c.Supporting = []Sign{{"resource", full, nil}, {"sender's own load as usual", 0.7 * (1 - upstream), nil}}
+		c.Supporting = []Sign{f.shortage(consumer), {"sender's own load as usual", 0.7 * (1 - upstream), nil}}
 		c.Contradicting = []Sign{{"upstream", 0.8 * upstream, nil}}
 		if !slices.ContainsFunc(cases, func(o Case) bool { return o.Entity == c.Entity }) {
 			cases = append(cases, c)
 		}
 	}
 	return cases
+}
+
+// shortage is the resource of a service that is nearest to its end, of any service if none is named.
+func (f *Facts) shortage(service string) Sign {
+	s := Sign{Name: "resource"}
+	for _, r := range f.Resources {
+		if (service == "" || r.Service == service) && r.Strength > s.Strength {
+			s.Strength, s.Evidence = r.Strength, f.seriesEvidence(r, r.Signs[0])
+			if r.Kind == Pool {
+				s.Evidence = f.poolEvidence(r)
+			}
+		}
+	}
+	return s
 }

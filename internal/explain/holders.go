@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"triage/internal/locate"
 	"triage/internal/model"
@@ -81,10 +82,13 @@ func (u *Usage) add(key, value string, seconds float64) {
 // calls within one request of the service. Waiting for a connection comes before the first call, so that it doesn't
 // count; what the service does between two calls of a transaction does. A request is put down to the caller keys on
 // its own spans and on any entry span of its trace.
-func Held(traces []locate.Trace, service string) Usage {
+//
+// A request whose own span is missing while its calls are there is taken to be still under way, holding what it got
+// until the time until: who holds a connection longest is the last to report it. The zero until takes no such guess.
+func Held(traces []locate.Trace, service string, until time.Time) Usage {
 	u := Usage{By: map[string]map[string]Used{}}
 	for _, tr := range traces {
-		for _, h := range holds(tr.Spans, service) {
+		for _, h := range holds(tr.Spans, service, until) {
 			u.Requests++
 			u.Seconds += h
 			for _, key := range CallerKeys {
@@ -115,7 +119,7 @@ func callerOf(spans []model.Span, key string) string {
 	return found
 }
 
-func holds(spans []model.Span, service string) []float64 {
+func holds(spans []model.Span, service string, until time.Time) []float64 {
 	byID := make(map[model.SpanID]int, len(spans))
 	for i := range spans {
 		byID[spans[i].SpanID] = i
@@ -128,22 +132,29 @@ func holds(spans []model.Span, service string) []float64 {
 			continue
 		}
 		// Up to the request that the call belongs to; a chain longer than the trace is a cycle.
-		at := s
+		at, id, last := s, s.SpanID, s.End()
 		for range spans {
+			id = at.SpanID
 			if at.Kind.Entry() {
 				break
 			}
 			p, ok := byID[at.ParentID]
+			if !ok && !at.ParentID.IsZero() {
+				id = at.ParentID // not yet ended, or lost
+				if !until.IsZero() {
+					last = max(last, until.UnixNano())
+				}
+			}
 			if !ok || spans[p].Service() != service {
 				break
 			}
 			at = &spans[p]
 		}
-		w, ok := uses[at.SpanID]
+		w, ok := uses[id]
 		if !ok {
-			w = use{s.Start, s.End()}
+			w = use{s.Start, last}
 		}
-		uses[at.SpanID] = use{min(w.from, s.Start), max(w.to, s.End())}
+		uses[id] = use{min(w.from, s.Start), max(w.to, last)}
 	}
 	ids := make([]use, 0, len(uses))
 	for _, w := range uses {

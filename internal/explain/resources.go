@@ -118,15 +118,24 @@ func measures(lines []store.Line, onset time.Time) []measure {
 		name := strings.ToLower(strings.NewReplacer(".", "_", "-", "_").Replace(l.Name))
 		name, _, _ = strings.Cut(name, ":")
 		m := measure{line: l, name: name, words: strings.Split(name, "_")}
+		var across []float64
 		for k, v := range l.Values {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
 				continue
 			}
-			if at := l.Start.Add(time.Duration(k) * l.Step); at.Before(onset) {
-				m.before = append(m.before, v)
-			} else {
+			// The value of a step tells of the time until the next one; the step that holds the onset tells of both sides.
+			at := l.Start.Add(time.Duration(k) * l.Step)
+			switch {
+			case !at.Before(onset):
 				m.after = append(m.after, v)
+			case !at.Add(l.Step).After(onset):
+				m.before = append(m.before, v)
+			default:
+				across = append(across, v)
 			}
+		}
+		if len(m.after) == 0 {
+			m.after = across
 		}
 		if len(m.after) == 0 {
 			continue
@@ -134,8 +143,8 @@ func measures(lines []store.Line, onset time.Time) []measure {
 		half := (m.now() + m.usual()) / 2
 		for k, v := range l.Values {
 			at := l.Start.Add(time.Duration(k) * l.Step)
-			if !at.Before(onset) && m.now() > m.usual() && v > half {
-				m.onset = at
+			if at.Add(l.Step).After(onset) && m.now() > m.usual() && v > half {
+				m.onset = maxTime(at, onset)
 				break
 			}
 		}
@@ -145,6 +154,13 @@ func measures(lines []store.Line, onset time.Time) []measure {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(labelText(a.line.Labels), labelText(b.line.Labels)))
 	})
 	return out
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func labelText(labels map[string]string) string {
@@ -219,7 +235,7 @@ func pool(service string, all []measure) Resource {
 			}
 			s := ramp(level, 0.8, 0.98)
 			if before > 0.9 {
-				s *= 0.5 // it was full before and nobody minded
+				s *= 0.35 // it was full before and nobody minded
 			}
 			full = max(full, s)
 			r.Signs = append(r.Signs, m.sign("used", limit, s))
@@ -244,13 +260,13 @@ func used(m *measure) bool {
 	return false
 }
 
-// limitOf is the maximum that belongs to a pool's gauge: of the same labels if there is one, else the only one.
+// limitOf is the maximum that belongs to a pool's gauge: of the same labels if there is one, else the only one of its library.
 func limitOf(all []measure, u *measure) float64 {
 	var other float64
 	n := 0
 	for i := range all {
 		m := &all[i]
-		if m.line.Type != "gauge" || !m.has("max", "limit", "capacity", "maximum") || m.has("idle", "lifetime", "time", "age") ||
+		if m.words[0] != u.words[0] || m.line.Type != "gauge" || !m.has("max", "limit", "capacity", "maximum") || m.has("idle", "lifetime", "time", "age") ||
 			!m.has("connection", "connections", "conn", "conns", "pool", "hikaricp", "pgxpool", "executor") {
 			continue
 		}
@@ -427,7 +443,7 @@ func memory(service string, all []measure) Resource {
 		if m.has("gc") && (m.line.Type == "mean" || m.line.Type == "rate") && !m.has("goal") {
 			s := ramp(ratio(m.now(), m.usual(), 1e-5), 2, 6)
 			collection = max(collection, s)
-			r.Signs = append(r.Signs, m.sign("collection", 0, s))
+			r.Signs = append(r.Signs, m.sign("collection", 0, 0.6*s)) // the memory itself is told first
 		}
 	}
 	// Garbage collection alone is a sign of work, not of shortage.

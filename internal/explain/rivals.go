@@ -14,7 +14,10 @@ import (
 func Rivals(f *Facts, chosen *Case) (out []model.RuledOut) {
 	accused := map[model.Entity]bool{}
 	if chosen != nil {
-		accused[chosen.Entity], accused[chosen.Resource] = true, true
+		accused[chosen.Entity] = true
+		if chosen.Resource != "" {
+			accused[chosen.Resource] = true
+		}
 	}
 	add := func(class model.Class, e model.Entity, value float64, key string, args ...string) {
 		if !accused[e] {
@@ -23,8 +26,8 @@ func Rivals(f *Facts, chosen *Case) (out []model.RuledOut) {
 	}
 	// Services and what they call that take as long as usual.
 	for _, row := range f.Where {
-		if f.Blame(row.Entity) > 0.1 || row.UsualS == 0 && row.ExclusiveS == 0 {
-			continue
+		if f.Blame(row.Entity) > 0.1 || row.ExclusiveS == 0 {
+			continue // to blame, or not reached any more
 		}
 		switch row.Entity.Kind() {
 		case "service":

@@ -219,3 +219,82 @@ func prefix(v []int64) []int64 {
 	}
 	return p
 }
+
+// Steady is where the last stretch of w without trouble of its own begins: after the last time that an operation's
+// duration or failures fell back. What came before that isn't usual, and a later rise may be the trouble in question.
+// steps are those of the one operation.
+func Steady(steps []store.TimelineStat, w store.Window, step time.Duration) time.Time {
+	if step <= 0 || w.Len() < 4*step {
+		return w.From
+	}
+	n := int((w.Len() + step - 1) / step)
+	calls, failed, mean := make([]int64, n), make([]int64, n), make([]float64, n)
+	for _, s := range steps {
+		if i := int(s.At.Sub(w.From) / step); !s.At.Before(w.From) && i < n {
+			calls[i], failed[i], mean[i] = s.Count, s.Errors, s.Mean
+		}
+	}
+	from := 0
+	for range 8 {
+		next := max(fell(mean[from:], calls[from:]), recovered(failed[from:], calls[from:]))
+		if next == 0 {
+			break
+		}
+		from += next
+	}
+	return w.From.Add(time.Duration(from) * step)
+}
+
+// fell is the step at which a mean duration fell by a quarter or more, 0 if it never did.
+func fell(mean []float64, calls []int64) int {
+	var y []float64
+	var idx []int
+	for i := range mean {
+		if calls[i] > 0 && mean[i] > 0 {
+			y = append(y, math.Log(mean[i]))
+			idx = append(idx, i)
+		}
+	}
+	var sum, total, squares, gain float64
+	at, n := 0, float64(len(y))
+	for _, v := range y {
+		total += v
+		squares += v * v
+	}
+	for i := 1; i < len(y); i++ {
+		sum += y[i-1]
+		a, b := float64(i), n-float64(i)
+		if i < minSide || b < minSide || sum/a-(total-sum)/b < math.Log(4./3) {
+			continue
+		}
+		d := sum/a - (total-sum)/b
+		if g := a * b / n * d * d; g > gain {
+			at, gain = i, g
+		}
+	}
+	if at == 0 {
+		return 0
+	}
+	rest := max(0, squares-total*total/n-gain)
+	if n/2*math.Log1p(gain/(rest+n*1e-4)) < minScore {
+		return 0
+	}
+	return idx[at]
+}
+
+// recovered is the step at which a share of failures fell, 0 if it never did.
+func recovered(failed, calls []int64) int {
+	f, c := prefix(failed), prefix(calls)
+	n := len(calls)
+	whole, best, at := bernoulli(f[n], c[n]), float64(minScore), 0
+	for i := 1; i < n; i++ {
+		if c[i] == 0 || c[n] == c[i] {
+			continue
+		}
+		before, after := float64(f[i])/float64(c[i]), float64(f[n]-f[i])/float64(c[n]-c[i])
+		if g := bernoulli(f[i], c[i]) + bernoulli(f[n]-f[i], c[n]-c[i]) - whole; before-after >= 0.02 && g > best {
+			at, best = i, g
+		}
+	}
+	return at
+}

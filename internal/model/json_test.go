@@ -152,3 +152,34 @@ func drawAttrs(t *rapid.T) model.Attrs {
 	}
 	return a.Sorted()
 }
+
+// FuzzSpanJSON and FuzzLogJSON hold that whatever can be read can be written, and reads as the same again.
+func FuzzSpanJSON(f *testing.F) {
+	f.Add(`{"trace_id":"0102030405060708090a0b0c0d0e0f10","start":"2023-11-14T22:13:20Z","attributes":{"a":[1],"b":{"c":2.5}},"events":[{"time":"2023-11-14T22:13:21Z"}]}`)
+	f.Fuzz(func(t *testing.T, text string) { stable(t, text, new(model.Span), new(model.Span)) })
+}
+
+func FuzzLogJSON(f *testing.F) {
+	f.Add(`{"time":"2023-11-14T22:13:20Z","severity":17,"service":"cart","body":"text","template":"abc","attributes":{"a":null,"b":1e99,"c":-0}}`)
+	f.Fuzz(func(t *testing.T, text string) { stable(t, text, new(model.LogRecord), new(model.LogRecord)) })
+}
+
+func stable(t *testing.T, text string, first, second any) {
+	if json.Unmarshal([]byte(text), first) != nil {
+		return
+	}
+	a, err := json.Marshal(first)
+	if err != nil {
+		t.Fatalf("%s was read and cannot be written: %v", text, err)
+	}
+	if err := json.Unmarshal(a, second); err != nil {
+		t.Fatalf("%s was written and cannot be read: %v", a, err)
+	}
+	b, err := json.Marshal(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(a) != string(b) {
+		t.Fatalf("%s\nreads as\n%s\nand then as\n%s", text, a, b)
+	}
+}

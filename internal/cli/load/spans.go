@@ -78,7 +78,7 @@ func (t *traceMaker) serve(service int, parent pcommon.SpanID, start time.Time) 
 	at := start.Add(t.duration(500 * time.Microsecond))
 	failed := t.chance(0.01)
 	// Calls go out one after the other; deeper services call less.
-	for next := service + 1; next < len(services) && t.left > 2 && t.chance(0.7); next += 1 + t.shape.IntN(4) {
+	for next := service + 1; next < len(services) && t.left > 2 && t.chance(0.55); next += 1 + t.shape.IntN(4) {
 		at = t.call(service, instance, next, id, at)
 	}
 	if t.left > 0 && t.chance(0.5) {

@@ -61,6 +61,14 @@ type World struct {
 	Rate   float64       // checkouts a second; as many browse
 	Seed   uint64
 	Fault  Fault
+	// What the telemetry suffers from. Delay is the longest time from a span's end to its arrival, Skew is how far
+	// cart's clock runs ahead, Earlier that cart was slow for a while and recovered a minute before the onset.
+	Delay            time.Duration
+	Skew             time.Duration
+	NoSeries, NoLogs bool
+	Earlier          bool
+	// AlarmsOf keeps only the alarms of one service.
+	AlarmsOf string
 }
 
 // Onset is when the fault begins, At when the verdict is made.
@@ -156,7 +164,10 @@ func (w World) Run() (*Store, model.Incident) {
 	st := &Store{Series: s.series(), Altered: f.Changes}
 	seen := at.Add(-time.Second).UnixNano()
 	for _, sp := range s.spans {
-		if sp.End() <= seen {
+		if sp.End()+int64(s.r.Float64()*float64(w.Delay)) <= seen {
+			if sp.Service() == "cart" {
+				sp.Start += int64(w.Skew)
+			}
 			st.Spans = append(st.Spans, sp)
 		}
 	}
@@ -165,8 +176,18 @@ func (w World) Run() (*Store, model.Incident) {
 			st.Lines = append(st.Lines, l)
 		}
 	}
+	if w.NoSeries {
+		st.Series = nil
+	}
+	if w.NoLogs {
+		st.Lines = nil
+	}
 	st.Index()
-	return st, s.incident(st)
+	inc := s.incident(st)
+	if w.AlarmsOf != "" {
+		inc.Alarms = slices.DeleteFunc(inc.Alarms, func(a model.Alarm) bool { return a.Service != w.AlarmsOf })
+	}
+	return st, inc
 }
 
 func (s *simulation) bad(at int64) bool { return at >= s.onset }
@@ -294,6 +315,9 @@ func (s *simulation) reserve(t model.TraceID, parent model.SpanID, at int64, use
 	now := at + s.cartWork(at, 4)
 	if s.bad(at) {
 		now += int64(f.CartCode)
+	}
+	if s.Earlier && at > s.onset-100e9 && at < s.onset-60e9 {
+		now += 300e6
 	}
 	size := poolSize
 	if s.bad(now) && f.PoolSize > 0 {

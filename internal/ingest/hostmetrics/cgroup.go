@@ -15,7 +15,7 @@ const maxGroups = 100
 var (
 	groupCPU            = counter("container_cpu_time_seconds_total", "seconds", "CPU time of a control group by mode.")
 	groupCPULimit       = gauge("container_cpu_limit", "", "Processors that a control group may use.")
-	groupPeriods        = counter("container_cpu_throttling_periods_total", "", "Periods in which a control group with a limit ran.")
+	groupPeriods        = counter("container_cpu_periods_total", "", "Periods in which a control group with a limit ran.")
 	groupThrottled      = counter("container_cpu_throttled_periods_total", "", "Periods in which a control group was throttled.")
 	groupThrottledTime  = counter("container_cpu_throttled_time_seconds_total", "seconds", "Time for which a control group was throttled.")
 	groupMemory         = gauge("container_memory_usage_bytes", "bytes", "Memory of a control group, with its file cache.")

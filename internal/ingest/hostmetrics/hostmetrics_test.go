@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,7 +189,7 @@ func TestGroups(t *testing.T) {
 		}, []string{
 			`container_cpu_limit{C} 1.5`,
 			`container_cpu_throttled_periods_total{C} 4`, `container_cpu_throttled_time_seconds_total{C} 0.5`,
-			`container_cpu_throttling_periods_total{C} 10`,
+			`container_cpu_periods_total{C} 10`,
 			`container_cpu_time_seconds_total{C, cpu_mode="system"} 1`, `container_cpu_time_seconds_total{C, cpu_mode="user"} 2`,
 			`container_disk_io_bytes_total{C, disk_io_direction="read"} 101`, `container_disk_io_bytes_total{C, disk_io_direction="write"} 202`,
 			`container_linux_pressure_stall_time_seconds_total{C, kind="some", resource="cpu"} 2.5`,
@@ -209,7 +210,7 @@ func TestGroups(t *testing.T) {
 		}, []string{
 			`container_cpu_limit{C} 0.5`,
 			`container_cpu_throttled_periods_total{C} 4`, `container_cpu_throttled_time_seconds_total{C} 0.5`,
-			`container_cpu_throttling_periods_total{C} 10`, `container_cpu_time_seconds_total{C, cpu_mode="user"} 2`,
+			`container_cpu_periods_total{C} 10`, `container_cpu_time_seconds_total{C, cpu_mode="user"} 2`,
 			`container_memory_limit_hits_total{C} 2`, `container_memory_oom_kills_total{C} 3`,
 			`container_memory_usage_bytes{C} 1000`, `container_memory_working_set_bytes{C} 700`,
 		}},
@@ -295,21 +296,21 @@ func TestHere(t *testing.T) {
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		calls := 0
+		var calls atomic.Int32
 		c := New(Options{
 			Proc: t.TempDir(), Sys: t.TempDir(), Host: "h", Interval: 10 * time.Second,
-			Append: func(context.Context, []model.Series) error { calls++; return errors.New("full") },
+			Append: func(context.Context, []model.Series) error { calls.Add(1); return errors.New("full") },
 		})
 		done := make(chan struct{})
 		go func() { _ = c.Run(ctx); close(done) }()
 		synctest.Wait()
-		if calls != 1 {
-			t.Errorf("%d measurements at the start, want 1", calls)
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d measurements at the start, want 1", n)
 		}
 		time.Sleep(30*time.Second + time.Millisecond)
 		synctest.Wait()
-		if calls != 4 {
-			t.Errorf("%d measurements after 30 s, want 4: one that is not stored must not end the rest", calls)
+		if n := calls.Load(); n != 4 {
+			t.Errorf("%d measurements after 30 s, want 4: one that is not stored must not end the rest", n)
 		}
 		cancel()
 		<-done

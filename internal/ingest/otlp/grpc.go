@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	_ "github.com/mostynb/go-grpc-compression/nonclobbering/zstd" // senders may compress with it
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // senders compress with it by default
 	"google.golang.org/grpc/keepalive"

@@ -3,6 +3,7 @@ package otlp_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,12 +36,12 @@ var sdkResource = resource.NewSchemaless(attribute.String("service.name", "cart"
 	attribute.String("service.instance.id", "i1"), attribute.String("os.type", "linux"))
 
 func TestSDKTraces(t *testing.T) {
-	for _, transport := range []string{"grpc", "http"} {
+	for _, transport := range []string{"grpc gzip", "grpc zstd", "http"} {
 		t.Run(transport, func(t *testing.T) {
 			s := &sink{}
 			var client otlptrace.Client
-			if transport == "grpc" {
-				client = otlptracegrpc.NewClient(otlptracegrpc.WithInsecure(), otlptracegrpc.WithCompressor("gzip"),
+			if compressor, ok := strings.CutPrefix(transport, "grpc "); ok {
+				client = otlptracegrpc.NewClient(otlptracegrpc.WithInsecure(), otlptracegrpc.WithCompressor(compressor),
 					otlptracegrpc.WithEndpoint(serveGRPC(t, otlp.Options{Sink: s})))
 			} else {
 				client = otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(serveHTTP(t, otlp.Options{Sink: s})+"/v1/traces"),

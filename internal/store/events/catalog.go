@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +66,8 @@ func byTime(a, b *block) int {
 // catalog is all blocks in memory. Store.mu guards it.
 type catalog struct {
 	blocks map[partition][]*block // in order of time
+	// lost are blocks that could not be read. They stay in the manifest, so that nothing removes their files.
+	lost []*block
 	// nextID is the next block's number, flushed the newest WAL segment whose rows are in blocks.
 	nextID, flushed uint64
 }
@@ -182,25 +183,25 @@ func readLayout(path string) (*layout, error) {
 }
 
 // loadCatalog reads the manifest and each block's footer, and removes files that no manifest names: what a crash left of
-// a flush or a merge. A block that cannot be read is left out and returned as lost; its file stays.
-func loadCatalog(disk FS, dir string) (c *catalog, lost map[*block]error, err error) {
+// a flush or a merge. report is told of each block that cannot be read.
+func loadCatalog(disk FS, dir string, report func(*block, error)) (c *catalog, err error) {
 	m, err := readManifest(disk, dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c = &catalog{blocks: map[partition][]*block{}, nextID: m.NextID, flushed: m.Flushed}
-	lost = map[*block]error{}
 	named := map[string]bool{}
 	for _, b := range m.Blocks {
 		b.path = blockPath(dir, b)
 		named[b.path] = true
 		if b.layout, err = readLayout(b.path); err != nil {
-			lost[b] = err
+			c.lost = append(c.lost, b)
+			report(b, err)
 			continue
 		}
 		c.add(b)
 	}
-	return c, lost, removeUnnamed(disk, filepath.Join(dir, "blocks"), named)
+	return c, removeUnnamed(disk, filepath.Join(dir, "blocks"), named)
 }
 
 func removeUnnamed(disk FS, dir string, named map[string]bool) error {
@@ -234,15 +235,6 @@ type snapshot struct {
 
 // release gives the blocks back.
 func (s *snapshot) release() { s.store.unref(s.blocks) }
-
-// tenants lists those who have rows.
-func (c *catalog) tenants() map[string]bool {
-	out := map[string]bool{}
-	for p := range maps.Keys(c.blocks) {
-		out[p.tenant] = true
-	}
-	return out
-}
 
 // ignoreMissing is for removals of what may be gone already.
 func ignoreMissing(err error) error {

@@ -246,7 +246,7 @@ func newestRows[T any](ctx context.Context, s *Store, p signal, question string,
 		return cmp.Or(cmp.Compare(tb, ta), cmp.Compare(ib, ia))
 	})
 	s.mu.Lock()
-	lost := s.lost
+	lost := len(s.catalog.lost)
 	s.mu.Unlock()
 	if lost > 0 {
 		page.Partial = fmt.Sprintf("%d blocks cannot be read", lost)

@@ -214,7 +214,7 @@ func (s *Store) newID() uint64 {
 // disk, then in memory. maintaining is held.
 func (s *Store) commit(added, removed []*block, flushed *slice) error {
 	s.mu.Lock()
-	m := manifest{Flushed: s.catalog.flushed, NextID: s.catalog.nextID, Blocks: append([]*block{}, added...)}
+	m := manifest{Flushed: s.catalog.flushed, NextID: s.catalog.nextID, Blocks: slices.Concat(added, s.catalog.lost)}
 	for _, b := range s.catalog.all() {
 		if !slices.Contains(removed, b) {
 			m.Blocks = append(m.Blocks, b)

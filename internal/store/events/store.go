@@ -187,18 +187,16 @@ func (s *Store) open(ctx context.Context) (err error) {
 			}
 		}
 	}
-	var lost map[*block]error
-	if s.catalog, lost, err = loadCatalog(s.disk, s.opts.Dir); err != nil {
-		return err
-	}
-	s.lost = len(lost)
-	for b, err := range lost {
+	s.catalog, err = loadCatalog(s.disk, s.opts.Dir, func(b *block, err error) {
 		s.log.Error("block cannot be read, its rows are missing from every answer", "block", b.path, "error", err)
+	})
+	if err != nil {
+		return err
 	}
 	if s.metrics, err = newMetrics(s.opts.Registerer, s); err != nil {
 		return err
 	}
-	s.metrics.blocksLost.Add(float64(len(lost)))
+	s.metrics.blocksLost.Add(float64(len(s.catalog.lost)))
 	next, err := s.replay()
 	if err != nil {
 		s.metrics.unregister()

@@ -416,7 +416,7 @@ func decodeRecord(payload []byte) (record, rows, error) {
 		}
 		return resources[ri], scopes[si]
 	}
-	out := rows{spans: []model.Span{}, logs: []model.LogRecord{}}
+	var out rows
 	out.spans = make([]model.Span, r.spans)
 	for i := range out.spans {
 		s := &out.spans[i]

@@ -147,3 +147,40 @@ func TestExemplars(t *testing.T) {
 		}
 	}
 }
+
+// FuzzHistogram holds that no histogram, however broken, makes the store panic or lose the sample beside it.
+func FuzzHistogram(f *testing.F) {
+	f.Add(int32(3), int32(0), uint32(2), int32(1), uint32(1), uint64(6), []byte{1, 2, 3}, false)
+	f.Add(int32(20), int32(-5), uint32(3), int32(0), uint32(0), uint64(3), []byte{1, 0, 0}, true)
+	f.Add(int32(-53), int32(0), uint32(1), int32(0), uint32(0), uint64(1), []byte{1}, false)
+	s := open(f, metrics.Options{})
+	at := time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, schema, offset1 int32, length1 uint32, offset2 int32, length2 uint32, count uint64, buckets []byte, float bool) {
+		at = at.Add(time.Second)
+		spans := []histogram.Span{{Offset: offset1, Length: length1}, {Offset: offset2, Length: length2}}
+		smp := model.HistogramSample{T: at.UnixMilli()}
+		if float {
+			smp.Float = &histogram.FloatHistogram{Schema: schema, Count: float64(count), PositiveSpans: spans}
+			for _, b := range buckets {
+				smp.Float.PositiveBuckets = append(smp.Float.PositiveBuckets, float64(b))
+			}
+		} else {
+			smp.Int = &histogram.Histogram{Schema: schema, Count: count, PositiveSpans: spans}
+			for _, b := range buckets {
+				smp.Int.PositiveBuckets = append(smp.Int.PositiveBuckets, int64(int8(b)))
+			}
+		}
+		series := []model.Series{
+			{Labels: labels.FromStrings("__name__", "h"), Histograms: []model.HistogramSample{smp}},
+			gauge("beside", at, 1),
+		}
+		if _, err := s.Append(t.Context(), model.DefaultTenant, series); err != nil {
+			t.Fatal(err)
+		}
+		for _, expr := range []string{"beside", "count(h_bucket) or vector(0)"} {
+			if got, err := s.Query(t.Context(), model.DefaultTenant, expr, at); err != nil || len(got) != 1 {
+				t.Errorf("%s: %v, %v", expr, got, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package events
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"triage/internal/store"
+	"triage/internal/store/storetest"
+)
+
+// TestContract runs the suite on rows in the tail, in blocks, and in a mix of both while Run works.
+func TestContract(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Options)
+		run    bool
+	}{
+		{"tail", nil, false},
+		{"blocks", func(o *Options) { o.sliceBytes = 1 }, true},
+		{"both", func(o *Options) { o.sliceBytes, o.sliceAge = 4000, 50*time.Millisecond }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			storetest.Events(t, func(t *testing.T) store.Events {
+				s := openTest(t, t.TempDir(), c.change)
+				ctx, cancel := context.WithCancel(context.Background())
+				done := make(chan error, 1)
+				go func() {
+					if c.run {
+						done <- s.Run(ctx)
+						return
+					}
+					done <- nil
+				}()
+				t.Cleanup(func() {
+					cancel()
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+				return s
+			})
+		})
+	}
+}
