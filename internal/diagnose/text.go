@@ -55,7 +55,7 @@ func Markdown(v model.Verdict, lang string) string {
 	}
 	b.WriteString("\n\n" + word(lang, "confidence") + " " + confidence(v) + " · " + word(lang, "since", explain.Clock(v.What.Since)) + " · " + escape(measured(v, lang)) + "\n")
 	if len(v.Where) > 0 {
-		b.WriteString("\n| " + word(lang, "where") + " | s | " + word(lang, "usual") + " |\n|---|--:|--:|\n")
+		b.WriteString("\n| " + word(lang, "where") + " | | " + word(lang, "usual") + " |\n|---|--:|--:|\n")
 		for _, w := range v.Where {
 			b.WriteString("| " + escape(explain.Name(w.Entity)) + " | " + explain.Seconds(w.ExclusiveS) + " | " + explain.Seconds(w.UsualS) + " |\n")
 		}
@@ -78,7 +78,9 @@ func Markdown(v model.Verdict, lang string) string {
 	list("changed", escapeAll(changedLines(v, lang)))
 	var out []string
 	for _, r := range v.RuledOut {
-		out = append(out, escape(sentence(lang, r.Key, r.Args)))
+		if r.Key != "no_change" {
+			out = append(out, escape(sentence(lang, r.Key, r.Args)))
+		}
 	}
 	list("ruled_out", out)
 	return b.String()

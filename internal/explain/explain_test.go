@@ -212,6 +212,9 @@ func TestResources(t *testing.T) {
 		{"memory at its limit", []store.Line{line("container_memory_working_set_bytes", "gauge", nil, 2e8, 5e8), line("container_memory_limit_bytes", "gauge", nil, 5.1e8, 5.1e8)}, explain.Memory, true},
 		{"memory without a limit", []store.Line{line("process_resident_memory_bytes", "gauge", nil, 2e8, 2.1e8), line("go_memory_limit_bytes", "gauge", nil, 9.2e18, 9.2e18)}, explain.Memory, false},
 		{"descriptors", []store.Line{line("process_open_fds", "gauge", nil, 50, 1023), line("process_max_fds", "gauge", nil, 1024, 1024)}, explain.Descriptors, true},
+		{"descriptors far from their limit", []store.Line{line("process_open_file_descriptor_count", "gauge", nil, 50, 60),
+			line("process_open_file_descriptor_limit", "gauge", nil, 20000, 20000)}, explain.Descriptors, false},
+		{"descriptors as full as before", []store.Line{line("process_open_fds", "gauge", nil, 1023, 1023), line("process_max_fds", "gauge", nil, 1024, 1024)}, explain.Descriptors, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := 0.0

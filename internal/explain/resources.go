@@ -476,16 +476,18 @@ func climbing(v []float64) float64 {
 func descriptors(service string, all []measure) Resource {
 	r := Resource{Kind: Descriptors, Service: service, Level: -1, LevelUsual: -1}
 	limit := 0.0
+	isLimit := func(m *measure) bool { return m.has("max_fds", "file_descriptor_limit", "files_max") }
 	for i := range all {
-		if m := &all[i]; m.has("max_fds", "file_descriptor_limit", "files_max") {
+		if m := &all[i]; isLimit(m) {
 			limit = max(limit, m.now())
 		}
 	}
 	for i := range all {
 		m := &all[i]
-		if limit > 0 && m.has("open_fds", "open_file_descriptor", "files_open") {
+		if limit > 0 && !isLimit(m) && m.has("open_fds", "open_file_descriptor", "files_open") {
 			r.Level, r.LevelUsual = round(m.now()/limit), round(m.usual()/limit)
-			r.Strength = 0.9 * ramp(r.Level, 0.9, 0.99)
+			// What was as full before the onset did no harm then; only what filled up can be the cause.
+			r.Strength = 0.9 * ramp(r.Level, 0.9, 0.99) * ramp(r.Level-r.LevelUsual, 0.01, 0.05)
 			r.Signs = append(r.Signs, m.sign("used", limit, r.Strength))
 		}
 	}

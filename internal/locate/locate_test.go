@@ -155,7 +155,7 @@ func TestRandomTraces(t *testing.T) {
 			b += s.ExclusiveNS
 		}
 		if a != b {
-			t.Fatalf("seed %d: %d in one order, %d in another", seed, a, b)
+			t.Fatalf("seed %d: %d as made, %d shuffled", seed, a, b)
 		}
 		locate.Table([]locate.Trace{{Spans: spans}}, []locate.Trace{{Spans: shuffled, Entry: spans[0].SpanID}})
 	}
