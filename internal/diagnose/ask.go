@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"triage/internal/explain"
 	"triage/internal/locate"
 	"triage/internal/model"
+	"triage/internal/search"
 	"triage/internal/store"
 )
 
@@ -31,6 +33,9 @@ const (
 	maxSuspects   = 4
 	parallel      = 6
 	maxStats      = 2000
+
+	reasonTemplates = 4
+	reasonLines     = 20
 )
 
 // asker runs questions side by side. A question that fails is logged and its evidence is missing.
@@ -137,7 +142,34 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	}
 	f.Templates = explain.Templates(counts, f.OpsNow, f.OpsUsual, f.Bad, f.Normal, f.EdgesNow)
 	f.Attributes = explain.Attributes(difference)
+	d.reasons(ctx, tenant, f)
 	return out, d.suspects(ctx, tenant, s, f, append(bad, normal...))
+}
+
+// reasons reads some lines of the strongest templates: the text of a line is often constant, and what went wrong stands
+// in a field.
+func (d *Diagnoser) reasons(ctx context.Context, tenant string, f *explain.Facts) {
+	q := d.asker(ctx)
+	for i, t := range explain.ByTemplate(f.Templates) {
+		if i == reasonTemplates {
+			break
+		}
+		q.question("log lines", func(ctx context.Context) error {
+			page, err := d.events.Logs(ctx, store.Query{Tenant: tenant, Window: f.Bad, Limit: reasonLines, Where: search.And{
+				search.Match{Field: "service", Op: search.Equal, Value: t.Service},
+				search.Match{Field: "template", Op: search.Equal, Value: fmt.Sprintf("%016x", t.Template)},
+			}})
+			if reason := explain.Reason(page.Rows); reason != "" {
+				for k := range f.Templates { // each question has its own template, so that none writes another's
+					if f.Templates[k].Same(&t) {
+						f.Templates[k].Reason = reason
+					}
+				}
+			}
+			return err
+		})
+	}
+	_ = q.Wait() // a question that fails was logged, and leaves its evidence as it is
 }
 
 // history0 is where the normal period really begins.

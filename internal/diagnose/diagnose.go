@@ -26,6 +26,7 @@ import (
 type Events interface {
 	store.Questions
 	Traces(ctx context.Context, tenant string, ids []model.TraceID, w store.Window, limit int) ([]model.Span, error)
+	Logs(ctx context.Context, q store.Query) (store.Page[model.LogRecord], error)
 }
 
 // Metrics is what verdicts ask of series.

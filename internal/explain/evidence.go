@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"triage/internal/model"
@@ -145,10 +146,14 @@ func (f *Facts) seriesEvidence(r Resource, s SeriesSign) *model.Evidence {
 }
 
 func (f *Facts) templateEvidence(t *TemplateShift) *model.Evidence {
-	key, args := "log_more", []string{t.Service, short(t.Sample), Digits(float64(t.Now)), Digits(float64(t.Usual))}
+	sample := t.Sample
+	if t.Reason != "" && !strings.Contains(sample, t.Reason) {
+		sample += ": " + t.Reason
+	}
+	key, args := "log_more", []string{t.Service, short(sample), Digits(float64(t.Now)), Digits(float64(t.Usual))}
 	switch {
 	case t.Appeared():
-		key, args = "log_new", []string{t.Service, short(t.Sample), Digits(float64(t.Now)), Clock(t.First)}
+		key, args = "log_new", []string{t.Service, short(sample), Digits(float64(t.Now)), Clock(t.First)}
 	case t.Score < 0:
 		key = "log_less"
 	}
@@ -224,11 +229,11 @@ func (f *Facts) splitEvidence(c *NearChange) *model.Evidence {
 // Extra is evidence that belongs to no mechanism but that a person wants to see: the strongest log lines and attribute
 // values around the place of the trouble.
 func (f *Facts) Extra(limit int) (out []model.Evidence) {
-	for i := range f.Templates {
+	for _, t := range ByTemplate(f.Templates) {
 		if len(out) == limit {
 			break
 		}
-		out = append(out, *f.templateEvidence(&f.Templates[i]))
+		out = append(out, *f.templateEvidence(&t))
 	}
 	for i := range f.Attributes {
 		if i == 2 {

@@ -22,6 +22,50 @@ type TemplateShift struct {
 	First  time.Time // first occurrence in the bad window
 	Sample string
 	Trace  model.TraceID
+	// Reason is what most of the lines say in a field of their own about the error they report, "" if nothing.
+	Reason string `json:",omitempty"`
+}
+
+// Same tells whether two shifts are of one template.
+func (t *TemplateShift) Same(o *TemplateShift) bool {
+	return t.Service == o.Service && t.Template == o.Template
+}
+
+// ByTemplate joins shifts of one template in several operations, in order of their first, which is the strongest.
+func ByTemplate(shifts []TemplateShift) (out []TemplateShift) {
+	for i := range shifts {
+		s := &shifts[i]
+		k := slices.IndexFunc(out, func(o TemplateShift) bool { return o.Same(s) })
+		if k < 0 {
+			out = append(out, *s)
+			continue
+		}
+		out[k].Now, out[k].Usual = out[k].Now+s.Now, out[k].Usual+s.Usual
+		if !s.First.IsZero() && s.First.Before(out[k].First) {
+			out[k].First = s.First
+		}
+	}
+	return out
+}
+
+// reasonKeys are the fields in which loggers put the error that a line reports: OpenTelemetry's, then slog's, zap's,
+// logrus' and Python's habits.
+var reasonKeys = []string{"exception.message", "error.message", "error", "err", "exception", "cause", "reason"}
+
+// Reason is the most frequent text in the fields that give a line's error, "" if there is none.
+func Reason(lines []model.LogRecord) string {
+	counts, best := map[string]int{}, ""
+	for i := range lines {
+		text := lines[i].Attrs.First(reasonKeys...)
+		if text == "" {
+			continue
+		}
+		counts[text]++
+		if n := counts[text]; n > counts[best] || n == counts[best] && text < best {
+			best = text
+		}
+	}
+	return best
 }
 
 // Appeared tells whether the template wasn't there before.

@@ -7,10 +7,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"triage/internal/model"
+	"triage/internal/search"
 	"triage/internal/store"
 )
 
@@ -238,6 +241,33 @@ func (s *Store) Traces(_ context.Context, _ string, ids []model.TraceID, w store
 		out = append(out, trace...)
 	}
 	return out, nil
+}
+
+// Logs is part of store.Events. It knows the one kind of search that judges ask: fields that equal values.
+func (s *Store) Logs(_ context.Context, q store.Query) (store.Page[model.LogRecord], error) {
+	var page store.Page[model.LogRecord]
+	matches, ok := q.Where.(search.And)
+	if !ok {
+		return page, fmt.Errorf("search %s: %w", q.Where, errors.ErrUnsupported)
+	}
+	for i := len(s.Lines) - 1; i >= 0; i-- {
+		l := &s.Lines[i]
+		all := q.Contains(time.Unix(0, l.Time))
+		for _, m := range matches {
+			switch m := m.(search.Match); m.Field {
+			case "service":
+				all = all && l.Service() == m.Value
+			case "template":
+				all = all && fmt.Sprintf("%016x", l.Template) == m.Value
+			default:
+				return page, fmt.Errorf("search field %s: %w", m.Field, errors.ErrUnsupported)
+			}
+		}
+		if all && len(page.Rows) < q.Limit {
+			page.Rows = append(page.Rows, *l)
+		}
+	}
+	return page, nil
 }
 
 // TemplateCounts implements store.Questions.
