@@ -41,7 +41,7 @@ running server (--server).`,
 	root.AddCommand(
 		diagnoseCommand(o), incidentsCommand(o), alarmsCommand(o), changesCommand(o),
 		queryCommand(o), traceCommand(o), logsCommand(o), servicesCommand(o), statusCommand(o),
-		loadCommand(o), versionCommand(o, version), exitCodesTopic(),
+		recordCommand(o), loadCommand(o), versionCommand(o, version), exitCodesTopic(),
 	)
 	group(root)
 	mustComplete(root.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "ko"}, cobra.ShellCompDirectiveNoFileComp)))

@@ -58,6 +58,9 @@ const (
 	// lateAfter is how long ago a span may have ended to count. Later ones are for the stores alone: a rate now must not
 	// show what happened then.
 	lateAfter = 2 * time.Minute
+	// maxDuration is how long a span may have lasted to count. A start of 1970, of a clock that was not set yet, would
+	// hide all other durations of its operation.
+	maxDuration = 24 * time.Hour
 	// idleAfter is when a series that saw nothing ends.
 	idleAfter = 15 * time.Minute
 	// shards is the number of locks by which services, and by which traces, are spread.
@@ -169,11 +172,15 @@ func (d *Deriver) Observe(b *model.Batch) {
 	now := d.opts.Now()
 	oldest := now.Add(-lateAfter).UnixNano()
 	name := cmp.Or(b.Tenant, model.DefaultTenant)
-	late := 0
+	late, implausible := 0, 0
 	for i := range b.Spans {
 		s := &b.Spans[i]
 		if s.End() < oldest {
 			late++
+			continue
+		}
+		if s.Duration > int64(maxDuration) {
+			implausible++
 			continue
 		}
 		w := weight(s)
@@ -181,6 +188,7 @@ func (d *Deriver) Observe(b *model.Batch) {
 		d.pairSpan(name, s, w, now)
 	}
 	d.counts.late.Add(float64(late))
+	d.counts.implausible.Add(float64(implausible))
 }
 
 func (d *Deriver) tenant(name string) *tenant {

@@ -73,12 +73,11 @@ type half struct {
 	matched atomic.Bool
 }
 
-func newHalf(s *model.Span, weight float64) *half {
+func newHalf(s *model.Span, weight float64, now time.Time) *half {
 	return &half{
-		service: strings.Clone(s.Resource.Service),
-		sample: sample{seconds: time.Duration(s.Duration).Seconds(), at: max(1, s.End()/int64(time.Millisecond)), trace: s.TraceID,
-			span: s.SpanID},
-		failed: s.Status == model.StatusError, weight: weight, message: s.Kind == model.SpanProducer || s.Kind == model.SpanConsumer,
+		service: strings.Clone(short(s.Resource.Service)),
+		sample:  sample{seconds: time.Duration(s.Duration).Seconds(), at: ended(s, now), trace: s.TraceID, span: s.SpanID},
+		failed:  s.Status == model.StatusError, weight: weight, message: s.Kind == model.SpanProducer || s.Kind == model.SpanConsumer,
 	}
 }
 
@@ -117,7 +116,7 @@ const maxLinks = 128
 func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now time.Time) {
 	switch s.Kind {
 	case model.SpanClient, model.SpanProducer:
-		h := newHalf(s, weight)
+		h := newHalf(s, weight, now)
 		h.far, h.farType = farEnd(s)
 		// Databases send no spans of their own, so a call to one is an edge at once.
 		if h.farType == toDatabase {
@@ -129,7 +128,7 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 		h.message = h.message || h.farType == toMessaging
 		d.callerCame(pairKey{tenant, s.TraceID, s.SpanID}, h, now)
 	case model.SpanServer:
-		h := newHalf(s, weight)
+		h := newHalf(s, weight, now)
 		if s.ParentID.IsZero() {
 			h.far, h.farType = user, toVirtual
 			e, _ := h.alone(tenant, false)
@@ -138,7 +137,7 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 		}
 		d.calleeCame(pairKey{tenant, s.TraceID, s.ParentID}, h, now)
 	case model.SpanConsumer:
-		h := newHalf(s, weight)
+		h := newHalf(s, weight, now)
 		h.far, h.farType = farEnd(s)
 		parent := pairKey{tenant, s.TraceID, s.ParentID}
 		waits := false
@@ -330,7 +329,7 @@ func farEnd(s *model.Span) (name, connection string) {
 	case s.Kind == model.SpanClient || s.Kind == model.SpanProducer:
 		name, connection = firstOf(peer, address), toVirtual
 	}
-	return strings.Clone(name), connection
+	return strings.Clone(short(name)), connection
 }
 
 func firstOf(names ...string) string {

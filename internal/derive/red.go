@@ -115,18 +115,21 @@ var statusLabels = [...]string{"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CO
 
 // observeSpan counts one span.
 func (d *Deriver) observeSpan(tenant string, s *model.Span, weight float64, now time.Time) {
-	key := spanKey{s.Name, s.Kind, s.Status}
+	key := spanKey{short(s.Name), s.Kind, s.Status}
 	if int(key.kind) >= len(kindLabels) {
 		key.kind = model.SpanUnspecified
 	}
 	if int(key.status) >= len(statusLabels) {
 		key.status = model.StatusUnset
 	}
-	service := s.Resource.Service
+	service := short(s.Resource.Service)
 	shard := &d.series[d.shardOf(tenant, service)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	o := shard.owner(tenant, service)
+	o := d.owner(shard, tenant, service)
+	if o == nil {
+		return
+	}
 	series := o.spans[key]
 	if series == nil {
 		if o.operations[key.name] == 0 && len(o.operations) >= d.opts.MaxOperations {
@@ -142,8 +145,24 @@ func (d *Deriver) observeSpan(tenant string, s *model.Span, weight float64, now 
 	series.seen = now
 	series.calls.value += weight
 	series.duration.observe(sample{
-		seconds: time.Duration(s.Duration).Seconds(), at: s.End() / int64(time.Millisecond), trace: s.TraceID, span: s.SpanID,
+		seconds: time.Duration(s.Duration).Seconds(), at: ended(s, now), trace: s.TraceID, span: s.SpanID,
 	}, weight)
+}
+
+// ended is when a span ended, ms, and not later than now: the exemplars of a series come in order of time, so that one of
+// a clock that is ahead would hold up all that follow.
+func ended(s *model.Span, now time.Time) int64 {
+	return max(1, min(s.End()/int64(time.Millisecond), now.UnixMilli()))
+}
+
+// maxName bounds names that become labels, wherever they come from.
+const maxName = 1 << 10
+
+func short(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxName], "")
 }
 
 func (d *Deriver) newSpanSeries(o *owner, service string, key spanKey, now time.Time) *spanSeries {
@@ -170,7 +189,10 @@ func (d *Deriver) observeEdge(e edge, now time.Time) {
 	shard := &d.series[d.shardOf(e.tenant, e.client)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	o := shard.owner(e.tenant, e.client)
+	o := d.owner(shard, e.tenant, e.client)
+	if o == nil {
+		return
+	}
 	key := edgeKey{e.server, e.connection}
 	series := o.edges[key]
 	if series == nil {
@@ -216,12 +238,18 @@ func (d *Deriver) newEdgeSeries(o *owner, client string, key edgeKey, now time.T
 	return s
 }
 
-func (s *seriesShard) owner(tenant, service string) *owner {
+// owner finds or makes what is kept of a service; nil if there is no room for any series of a new one.
+func (d *Deriver) owner(s *seriesShard, tenant, service string) *owner {
 	o := s.owners[ownerKey{tenant, service}]
-	if o == nil {
-		o = &owner{spans: map[spanKey]*spanSeries{}, edges: map[edgeKey]*edgeSeries{}, operations: map[string]int{}, servers: map[string]int{}}
-		s.owners[ownerKey{strings.Clone(tenant), strings.Clone(service)}] = o
+	if o != nil {
+		return o
 	}
+	if d.live.Load() >= int64(d.opts.MaxSeries) {
+		d.counts.refused.Inc()
+		return nil
+	}
+	o = &owner{spans: map[spanKey]*spanSeries{}, edges: map[edgeKey]*edgeSeries{}, operations: map[string]int{}, servers: map[string]int{}}
+	s.owners[ownerKey{strings.Clone(tenant), strings.Clone(service)}] = o
 	return o
 }
 

@@ -172,7 +172,8 @@ func (d *Deriver) Save(ctx context.Context) error {
 
 // counts are the metrics of derive itself.
 type counts struct {
-	late, refused, unpaired   prometheus.Counter
+	late, implausible         prometheus.Counter
+	refused, unpaired         prometheus.Counter
 	inField, inText, severity prometheus.Counter
 	capped                    *prometheus.CounterVec
 }
@@ -185,12 +186,13 @@ func newCounts(d *Deriver, r prometheus.Registerer) counts {
 		Name: "triage_derive_trace_ids_found_total", Help: "Log records whose trace ID was found in an attribute or in the text.",
 	}, []string{"in"})
 	c := counts{
-		late:     counter("triage_derive_late_spans_total", "Spans that ended over two minutes before they came, which derived series leave out."),
-		refused:  counter("triage_derive_refused_total", "Spans and edges that no series was made for because there are too many."),
-		unpaired: counter("triage_derive_unpaired_total", "Spans whose other side did not come in time."),
-		severity: counter("triage_derive_severities_found_total", "Log records whose severity was found in an attribute or in the text."),
-		inField:  found.WithLabelValues("attribute"),
-		inText:   found.WithLabelValues("text"),
+		late:        counter("triage_derive_late_spans_total", "Spans that ended over two minutes before they came, which derived series leave out."),
+		implausible: counter("triage_derive_implausible_spans_total", "Spans of over a day, which derived series leave out."),
+		refused:     counter("triage_derive_refused_total", "Spans and edges that no series was made for because there are too many."),
+		unpaired:    counter("triage_derive_unpaired_total", "Spans whose other side did not come in time."),
+		severity:    counter("triage_derive_severities_found_total", "Log records whose severity was found in an attribute or in the text."),
+		inField:     found.WithLabelValues("attribute"),
+		inText:      found.WithLabelValues("text"),
 		capped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "triage_derive_capped_total", Help: "Spans and edges counted as other because their service has too many names.",
 		}, []string{"what"}),
@@ -201,7 +203,7 @@ func newCounts(d *Deriver, r prometheus.Registerer) counts {
 	gauge := func(name, help string, read func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
 	}
-	r.MustRegister(c.late, c.refused, c.unpaired, c.severity, c.capped, found,
+	r.MustRegister(c.late, c.implausible, c.refused, c.unpaired, c.severity, c.capped, found,
 		gauge("triage_derive_series", "Operations (by kind and status) and edges held in memory.", func() int { return int(d.live.Load()) }),
 		gauge("triage_derive_series_limit", "Most operations and edges held in memory.", func() int { return d.opts.MaxSeries }),
 		gauge("triage_derive_waiting_spans", "Spans that wait for their other side.", d.unpaired),

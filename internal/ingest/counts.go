@@ -120,7 +120,7 @@ func (c *counts) accepted(b *model.Batch, t map[string]int, rejected store.Rejec
 		c.reject(b.Source, r.Signal, r.Reason, r.Count)
 		t[r.Signal] -= r.Count
 	}
-	for reason, n := range rejected {
+	for reason, n := range rejected.Reasons() {
 		c.reject(b.Source, Samples, reason, n)
 		t[Samples] -= n
 	}

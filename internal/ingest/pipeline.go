@@ -47,6 +47,9 @@ type Deriver interface {
 // DefaultMaxInFlight is the cap on bytes in flight where Options names none.
 const DefaultMaxInFlight = 256 << 20
 
+// DefaultMaxTenants is the cap on tenants where Options names none.
+const DefaultMaxTenants = 64
+
 // Options wires a Pipeline.
 type Options struct {
 	Events  store.Events
@@ -54,6 +57,9 @@ type Options struct {
 	State   store.State
 	// Deriver may be nil: then nothing is derived.
 	Deriver Deriver
+	// MaxTenants caps the tenants that send while the process lives, because each takes memory that nothing gives back; 0
+	// means DefaultMaxTenants.
+	MaxTenants int
 	// MaxInFlight caps the bytes of all batches inside Accept, about; 0 means DefaultMaxInFlight.
 	MaxInFlight int64
 	// Registerer may be nil.
@@ -70,6 +76,7 @@ type Pipeline struct {
 	deriver Deriver
 	log     *slog.Logger
 	gate    *Gate
+	tenants tenants
 	recent  recent
 	counts  *counts
 }
@@ -79,14 +86,18 @@ func NewPipeline(o Options) *Pipeline {
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = DefaultMaxInFlight
 	}
+	if o.MaxTenants <= 0 {
+		o.MaxTenants = DefaultMaxTenants
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Pipeline{
 		events: o.Events, metrics: o.Metrics, state: o.State, deriver: o.Deriver,
-		log:    o.Logger,
-		gate:   NewGate(o.MaxInFlight),
-		counts: newCounts(o.Registerer),
+		log:     o.Logger,
+		gate:    NewGate(o.MaxInFlight),
+		tenants: tenants{limit: o.MaxTenants, names: map[string]bool{}},
+		counts:  newCounts(o.Registerer),
 	}
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(
@@ -134,6 +145,9 @@ func (p *Pipeline) Accept(ctx context.Context, b *model.Batch) (Result, error) {
 }
 
 func (p *Pipeline) accept(ctx context.Context, b *model.Batch) (res Result, err error) {
+	if err := p.tenants.admit(b.Tenant); err != nil {
+		return res, fmt.Errorf("accept %s batch: %w", b.Source, err)
+	}
 	release, err := p.gate.Acquire(Size(b))
 	if err != nil {
 		return res, fmt.Errorf("accept %s batch: %w", b.Source, err)

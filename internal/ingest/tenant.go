@@ -3,8 +3,10 @@ package ingest
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"triage/internal/model"
+	"triage/internal/store"
 )
 
 // TenantHeader is the HTTP header, and in lower case the gRPC metadata key, that names the tenant; it is the one that
@@ -34,4 +36,28 @@ func ParseTenant(name string) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// tenants are those that sent something.
+type tenants struct {
+	limit int
+	mu    sync.RWMutex // guards names
+	names map[string]bool
+}
+
+// admit lets the tenants through that came first, and the default tenant always.
+func (t *tenants) admit(name string) error {
+	t.mu.RLock()
+	known := t.names[name]
+	t.mu.RUnlock()
+	if known || name == model.DefaultTenant {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.names[name] && len(t.names) >= t.limit {
+		return fmt.Errorf("tenant %s: %d tenants have sent, which is the limit: %w", name, t.limit, store.ErrFull)
+	}
+	t.names[strings.Clone(name)] = true
+	return nil
 }

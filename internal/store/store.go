@@ -9,6 +9,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"triage/internal/model"
@@ -253,8 +254,19 @@ type Metrics interface {
 	ServiceSeries(ctx context.Context, tenant, service string, w Window, step time.Duration, limit int) ([]Line, error)
 }
 
-// Rejected counts samples that could not be stored, by reason.
+// Rejected counts samples that could not be stored, by reason: a word, after which may come a colon, a space and which
+// part of the batch is meant ("series_limit: metric hits_total has ...").
 type Rejected map[string]int
+
+// Reasons sums up by the words alone, of which there are few.
+func (r Rejected) Reasons() map[string]int {
+	out := make(map[string]int, len(r))
+	for reason, n := range r {
+		word, _, _ := strings.Cut(reason, ":")
+		out[word] += n
+	}
+	return out
+}
 
 // Total is the number of samples rejected.
 func (r Rejected) Total() (n int) {

@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"triage/internal/ingest/wire"
 )
 
 // signal is which of OTLP's three services a request is for.
@@ -41,9 +43,16 @@ func (e encoding) contentType() string {
 	return [...]string{"application/x-protobuf", "application/json"}[e]
 }
 
-// decoder turns request bytes into rows. Bytes that are no such request are an error; rows that cannot be stored go to
+// maxDensity is how many times a request's limit in bytes its rows may take in memory. Real requests take some five times
+// their bytes; one of nothing but empty spans takes three hundred times.
+const maxDensity = 16
+
+// decoder turns request bytes into rows. Data has passed check. Bytes that
+// are no such request are an error; rows that cannot be stored go to
 // the sieve's counts. Nothing it makes refers to data afterwards.
 type decoder interface {
+	// check finds what is wrong with the bytes, and where, and tells about how much memory decoding will take.
+	check(data []byte, sig signal, enc encoding) (cost int64, err error)
 	traces(data []byte, enc encoding, into *sieve) error
 	logs(data []byte, enc encoding, into *sieve) error
 	metrics(data []byte, enc encoding) (pmetric.Metrics, error)
@@ -51,20 +60,22 @@ type decoder interface {
 
 // pdataDecoder decodes with the Collector's own data model.
 type pdataDecoder struct {
-	wire [numSignals]*wireMessage
+	wire [numSignals]*wire.Message
 }
 
 func newPdataDecoder() *pdataDecoder { return &pdataDecoder{wire: newWireMessages()} }
 
 // check looks for what is wrong before pdata does, because pdata says what, but not where, and knows no depth.
-func (d *pdataDecoder) check(data []byte, sig signal, enc encoding) error {
+func (d *pdataDecoder) check(data []byte, sig signal, enc encoding) (cost int64, err error) {
 	if enc == jsonText {
-		return checkJSON(data)
+		cost, err = checkJSON(data)
+	} else {
+		cost, err = d.wire[sig].Check(data)
 	}
-	if err := d.wire[sig].check(data, 0, 1); err != nil {
-		return err
+	if err != nil {
+		return cost, fmt.Errorf("decode %s %s: %w", enc, sig, err)
 	}
-	return nil
+	return cost, nil
 }
 
 // request is what the three requests of pdata have in common.
@@ -80,9 +91,6 @@ func (d *pdataDecoder) unmarshal(r request, data []byte, sig signal, enc encodin
 			err = fmt.Errorf("decode %s %s: decoder gave up: %v", enc, sig, p)
 		}
 	}()
-	if err := d.check(data, sig, enc); err != nil {
-		return fmt.Errorf("decode %s %s: %w", enc, sig, err)
-	}
 	if enc == jsonText {
 		err = r.UnmarshalJSON(data)
 	} else {

@@ -30,6 +30,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sig signal) {
 		w.Header().Set("Allow", "POST, OPTIONS")
 		http.Error(w, "OTLP is sent by POST", http.StatusMethodNotAllowed)
 		s.count("http", sig, strconv.Itoa(http.StatusMethodNotAllowed))
+		s.refused.WithLabelValues("http", sig.String(), "method").Inc()
 		return
 	}
 	enc, err := encodingOf(r)
@@ -38,6 +39,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sig signal) {
 		w.Header().Set("Accept-Post", protobuf.contentType()+", "+jsonText.contentType())
 		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
 		s.count("http", sig, strconv.Itoa(http.StatusUnsupportedMediaType))
+		s.refused.WithLabelValues("http", sig.String(), answerTo(err).reason).Inc()
 		return
 	}
 	body, err := s.serveExport(w, r, sig, enc)
@@ -45,6 +47,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sig signal) {
 	if err != nil {
 		a := answerTo(err)
 		code = a.http
+		s.refused.WithLabelValues("http", sig.String(), a.reason).Inc()
 		if a.retry > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(a.retry/time.Second)))
 		}

@@ -1,7 +1,6 @@
 package otlp
 
 import (
-	"fmt"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -15,18 +14,20 @@ func (s *sieve) logs(ld plog.Logs) {
 		s.batch.Logs = make([]model.LogRecord, 0, n)
 	}
 	for i, rl := range ld.ResourceLogs().All() {
+		s.at = [3]int{i, -1, -1}
 		res := s.resource(rl.Resource(), rl.SchemaUrl())
 		for j, sl := range rl.ScopeLogs().All() {
+			s.at = [3]int{i, j, -1}
 			scope := s.scope(sl.Scope(), sl.SchemaUrl())
 			n := 0
 			for _, lr := range sl.LogRecords().All() {
-				n += lr.Attributes().Len()
+				n += min(lr.Attributes().Len(), maxParts)
 			}
 			slab := make([]model.Attr, 0, n)
 			for k, lr := range sl.LogRecords().All() {
-				where := func() string { return fmt.Sprintf("resource_logs[%d].scope_logs[%d].log_records[%d]", i, j, k) }
+				s.at[2] = k
 				rec := model.LogRecord{Resource: res, Scope: scope}
-				if s.log(&rec, lr, &slab, where) {
+				if s.log(&rec, lr, &slab) {
 					s.batch.Logs = append(s.batch.Logs, rec)
 				}
 			}
@@ -35,7 +36,7 @@ func (s *sieve) logs(ld plog.Logs) {
 }
 
 // log converts one record and tells whether it can be stored.
-func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr, where func() string) bool {
+func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr) bool {
 	// OpenTelemetry: who receives a record without an observed time sets it, and a record without a time happened when it
 	// was observed.
 	at, observed := lr.Timestamp(), lr.ObservedTimestamp()
@@ -44,7 +45,7 @@ func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr,
 		out.Observed = s.now.UnixNano()
 	}
 	if out.Time, ok = s.time(at); !ok {
-		s.reject(inTheFuture, 1, func() string { return where() + ": time " + at.String() })
+		s.reject(inTheFuture, 1, func() string { return s.where() + ": time " + at.String() })
 		return false
 	}
 	if at == 0 {
@@ -52,16 +53,16 @@ func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr,
 	}
 	out.TraceID, out.SpanID = model.TraceID(lr.TraceID()), model.SpanID(lr.SpanID())
 	out.Flags = uint32(lr.Flags())
-	out.SeverityText = s.text(lr.SeverityText())
+	out.SeverityText = s.name(lr.SeverityText())
 	if n := lr.SeverityNumber(); n > 0 && n <= plog.SeverityNumberFatal4 {
 		out.Severity = model.Severity(n)
 	} else {
 		out.Severity = severityOf(out.SeverityText)
 	}
-	out.EventName = s.text(lr.EventName())
+	out.EventName = s.name(lr.EventName())
 	out.Body = s.value(lr.Body())
 	out.Attrs = s.attrs(lr.Attributes(), slab)
-	out.DroppedAttrs = lr.DroppedAttributesCount()
+	out.DroppedAttrs = lr.DroppedAttributesCount() + past(lr.Attributes().Len())
 	return true
 }
 

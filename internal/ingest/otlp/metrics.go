@@ -123,20 +123,21 @@ func (c *points) metrics(md pmetric.Metrics) {
 	c.goodKeys = map[string]bool{}
 	c.earliest = math.MaxUint64
 	for i, rm := range md.ResourceMetrics().All() {
+		c.at = [3]int{i, -1, -1}
 		c.repair(rm.Resource().Attributes())
 		c.trimResource(rm.Resource().Attributes())
 		resource := hashOf(c.tenant, rm.Resource().Attributes())
 		for j, sm := range rm.ScopeMetrics().All() {
+			c.at = [3]int{i, j, -1}
 			c.repair(sm.Scope().Attributes())
 			scope := hashOf(sm.Scope().Name()+"\x00"+sm.Scope().Version(), sm.Scope().Attributes())
 			k := -1
 			sm.Metrics().RemoveIf(func(m pmetric.Metric) bool {
 				k++
-				m.SetDescription(c.text(m.Description()))
-				m.SetUnit(c.text(m.Unit()))
-				at := func() string {
-					return fmt.Sprintf("resource_metrics[%d].scope_metrics[%d].metrics[%d] %.100q", i, j, k, m.Name())
-				}
+				c.at[2] = k
+				m.SetDescription(c.name(m.Description()))
+				m.SetUnit(c.name(m.Unit()))
+				at := func() string { return fmt.Sprintf("%s %.100q", c.where(), m.Name()) }
 				id := deltaID{resource: resource, scope: scope, metric: m.Name() + "\x00" + m.Unit(), typ: m.Type()}
 				return !c.metric(m, id, at)
 			})
@@ -345,11 +346,11 @@ func (c *points) repair(m pcommon.Map) {
 		switch v.Type() {
 		case pcommon.ValueTypeStr:
 			if !utf8.ValidString(v.Str()) {
-				v.SetStr(c.text(v.Str()))
+				v.SetStr(c.text(v.Str(), maxValue))
 			}
 		case pcommon.ValueTypeSlice, pcommon.ValueTypeMap:
 			if text := v.AsString(); !utf8.ValidString(text) {
-				v.SetStr(c.text(text))
+				v.SetStr(c.text(text, maxValue))
 			}
 		}
 	}

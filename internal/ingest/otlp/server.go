@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +27,7 @@ import (
 const (
 	DefaultMaxBody        = 20 << 20
 	DefaultMaxGRPCMessage = 4 << 20
-	DefaultMaxInFlight    = 128 << 20
+	DefaultMaxInFlight    = 256 << 20
 	DefaultMaxDeltaSeries = 100_000
 	DefaultDeltaIdle      = 10 * time.Minute
 )
@@ -39,7 +40,7 @@ type Options struct {
 	Sink ingest.Sink
 	// MaxBody limits a request over HTTP in unpacked bytes, MaxGRPCMessage one over gRPC.
 	MaxBody, MaxGRPCMessage int64
-	// MaxInFlight caps the bytes of all requests being decoded; more is refused as overload.
+	// MaxInFlight caps what all requests being decoded take in memory, about; more is refused as overload.
 	MaxInFlight int64
 	// AllowedOrigins lists the web pages that may send from a browser, as "https://app.example.com", with "*" for any part
 	// of a name ("https://*.example.com") or alone for all pages. Without any, requests that come from a page are refused:
@@ -61,11 +62,13 @@ type Server struct {
 	translator *translator
 	bodies     *ingest.BodyReader
 	gate       *ingest.Gate
+	maxCost    int64
 	origins    origins
 	maxMessage int
 	log        *slog.Logger
 
 	requests *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	repaired *prometheus.CounterVec
 }
@@ -88,16 +91,19 @@ func New(o Options) *Server {
 		decoder:    newPdataDecoder(),
 		translator: newTranslator(newDeltas(o.MaxDeltaSeries, o.DeltaIdle, o.Registerer)),
 		bodies:     &ingest.BodyReader{Max: o.MaxBody},
-		gate:       ingest.NewGate(o.MaxInFlight),
+		maxCost:    maxDensity * max(o.MaxBody, o.MaxGRPCMessage),
 		origins:    parseOrigins(o.AllowedOrigins),
 		maxMessage: int(o.MaxGRPCMessage),
 		log:        o.Logger,
 		requests:   vec("triage_otlp_requests_total", "OTLP requests by how they were answered.", "transport", "signal", "code"),
+		refused:    vec("triage_otlp_refused_requests_total", "OTLP requests of which nothing was stored, by reason.", "transport", "signal", "reason"),
 		bytes:      vec("triage_otlp_received_bytes_total", "Unpacked bytes of OTLP requests.", "transport", "signal"),
 		repaired:   vec("triage_otlp_repaired_total", "What was put right in items that were stored.", "signal", "reason"),
 	}
+	// The largest request that is taken must fit, or it would be told to try again for ever.
+	s.gate = ingest.NewGate(max(o.MaxInFlight, s.maxCost))
 	if o.Registerer != nil {
-		o.Registerer.MustRegister(s.requests, s.bytes, s.repaired,
+		o.Registerer.MustRegister(s.requests, s.refused, s.bytes, s.repaired,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "triage_otlp_in_flight_bytes", Help: "Bytes of requests being decoded and accepted.",
 			}, func() float64 { return float64(s.gate.Held()) }),
@@ -136,13 +142,33 @@ type malformedError struct{ err error }
 func (e *malformedError) Error() string { return e.err.Error() }
 func (e *malformedError) Unwrap() error { return e.err }
 
-// export decodes a request and has it accepted. The caller holds the gate for it.
-func (s *Server) export(ctx context.Context, r exportRequest) (exportResult, error) {
+// export decodes a request and has it accepted. The caller holds the gate for its bytes.
+func (s *Server) export(ctx context.Context, r exportRequest) (out exportResult, err error) {
+	defer func() {
+		// What others send must not end the server, whatever bug of ours or a library's it finds; gRPC would let it.
+		if p := recover(); p != nil {
+			s.log.Error("BUG: request made the collector panic", "signal", r.signal.String(), "panic", p, "stack", string(debug.Stack()))
+			out, err = exportResult{}, &malformedError{fmt.Errorf("take in %s %s: gave up: %v", r.encoding, r.signal, p)}
+		}
+	}()
 	s.bytes.WithLabelValues(r.transport, r.signal.String()).Add(float64(len(r.data)))
 	tenant, err := ingest.ParseTenant(r.tenant)
 	if err != nil {
 		return exportResult{}, &malformedError{fmt.Errorf("%s: %w", ingest.TenantHeader, err)}
 	}
+	cost, err := s.decoder.check(r.data, r.signal, r.encoding)
+	if err != nil {
+		return exportResult{}, &malformedError{err}
+	}
+	if cost > s.maxCost {
+		return exportResult{}, fmt.Errorf("%w: its items take about %d bytes of memory, at most %d; send fewer at a time",
+			ingest.ErrBodyTooLarge, cost, s.maxCost)
+	}
+	release, err := s.gate.Acquire(cost - int64(len(r.data)))
+	if err != nil {
+		return exportResult{}, err
+	}
+	defer release()
 	batch := &model.Batch{Tenant: tenant, Source: Source, ID: batchID(tenant, r.signal, r.data)}
 	sieve := newSieve(batch, r.signal, time.Now())
 	if err := s.decode(ctx, r, sieve); err != nil {
@@ -164,7 +190,7 @@ func (s *Server) export(ctx context.Context, r exportRequest) (exportResult, err
 		s.repaired.WithLabelValues(r.signal.String(), reason).Add(float64(n))
 	}
 	// One data point may have become several samples; no more points are reported than were sent.
-	out := exportResult{rejected: int64(sieve.total()) + min(int64(res.Rejected.Total()), sent), message: sieve.message()}
+	out = exportResult{rejected: int64(sieve.total()) + min(int64(res.Rejected.Total()), sent), message: sieve.message()}
 	if n := res.Rejected.Total(); n > 0 {
 		if out.message != "" {
 			out.message += "; "

@@ -25,6 +25,8 @@ type answer struct {
 	code codes.Code
 	// retry is when the same request may be sent again; 0 says nothing of it.
 	retry time.Duration
+	// reason is the error for the counters.
+	reason string
 }
 
 // answerTo is the one place that decides whose fault an error is and whether the same bytes would succeed later. OTLP
@@ -33,23 +35,25 @@ type answer struct {
 func answerTo(err error) answer {
 	switch {
 	case malformed(err):
-		return answer{http.StatusBadRequest, codes.InvalidArgument, 0}
+		return answer{http.StatusBadRequest, codes.InvalidArgument, 0, "malformed"}
 	case errors.Is(err, ingest.ErrBodyTooLarge):
-		return answer{http.StatusRequestEntityTooLarge, codes.ResourceExhausted, 0}
-	case errors.Is(err, ingest.ErrEncoding), errors.Is(err, errContentType):
-		return answer{http.StatusUnsupportedMediaType, codes.InvalidArgument, 0}
+		return answer{http.StatusRequestEntityTooLarge, codes.ResourceExhausted, 0, "too_large"}
+	case errors.Is(err, ingest.ErrEncoding):
+		return answer{http.StatusUnsupportedMediaType, codes.InvalidArgument, 0, "content_encoding"}
+	case errors.Is(err, errContentType):
+		return answer{http.StatusUnsupportedMediaType, codes.InvalidArgument, 0, "content_type"}
 	case errors.Is(err, store.ErrOverloaded):
-		return answer{http.StatusTooManyRequests, codes.ResourceExhausted, time.Second}
+		return answer{http.StatusTooManyRequests, codes.ResourceExhausted, time.Second, "overloaded"}
 	case errors.Is(err, store.ErrFull):
-		return answer{http.StatusServiceUnavailable, codes.Unavailable, 30 * time.Second}
+		return answer{http.StatusServiceUnavailable, codes.Unavailable, 30 * time.Second, "full"}
 	case errors.Is(err, store.ErrClosed):
-		return answer{http.StatusServiceUnavailable, codes.Unavailable, 5 * time.Second}
+		return answer{http.StatusServiceUnavailable, codes.Unavailable, 5 * time.Second, "closed"}
 	case errors.Is(err, context.DeadlineExceeded):
-		return answer{http.StatusGatewayTimeout, codes.DeadlineExceeded, 0}
+		return answer{http.StatusGatewayTimeout, codes.DeadlineExceeded, 0, "canceled"}
 	case errors.Is(err, context.Canceled):
-		return answer{http.StatusServiceUnavailable, codes.Canceled, 0}
+		return answer{http.StatusServiceUnavailable, codes.Canceled, 0, "canceled"}
 	}
-	return answer{http.StatusServiceUnavailable, codes.Unavailable, 5 * time.Second}
+	return answer{http.StatusServiceUnavailable, codes.Unavailable, 5 * time.Second, "error"}
 }
 
 // status is the answer as a gRPC status, which OTLP over HTTP sends in the body.

@@ -1,10 +1,6 @@
 package otlp
 
 import (
-	"fmt"
-	"math"
-
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"triage/internal/model"
@@ -16,19 +12,21 @@ func (s *sieve) traces(td ptrace.Traces) {
 		s.batch.Spans = make([]model.Span, 0, n)
 	}
 	for i, rs := range td.ResourceSpans().All() {
+		s.at = [3]int{i, -1, -1}
 		res := s.resource(rs.Resource(), rs.SchemaUrl())
 		for j, ss := range rs.ScopeSpans().All() {
+			s.at = [3]int{i, j, -1}
 			scope := s.scope(ss.Scope(), ss.SchemaUrl())
 			// All attributes of a scope's spans lie in one piece of memory.
 			n := 0
 			for _, sp := range ss.Spans().All() {
-				n += sp.Attributes().Len()
+				n += min(sp.Attributes().Len(), maxParts)
 			}
 			slab := make([]model.Attr, 0, n)
 			for k, sp := range ss.Spans().All() {
-				where := func() string { return fmt.Sprintf("resource_spans[%d].scope_spans[%d].spans[%d]", i, j, k) }
+				s.at[2] = k
 				span := model.Span{Resource: res, Scope: scope}
-				if s.span(&span, sp, &slab, where) {
+				if s.span(&span, sp, &slab) {
 					s.batch.Spans = append(s.batch.Spans, span)
 				}
 			}
@@ -37,16 +35,16 @@ func (s *sieve) traces(td ptrace.Traces) {
 }
 
 // span converts one span and tells whether it can be stored.
-func (s *sieve) span(out *model.Span, sp ptrace.Span, slab *[]model.Attr, where func() string) bool {
+func (s *sieve) span(out *model.Span, sp ptrace.Span, slab *[]model.Attr) bool {
 	out.TraceID, out.SpanID = model.TraceID(sp.TraceID()), model.SpanID(sp.SpanID())
 	if out.TraceID.IsZero() || out.SpanID.IsZero() {
-		s.reject(noID, 1, func() string { return where() + ": trace or span ID missing" })
+		s.reject(noID, 1, func() string { return s.where() + ": trace or span ID missing" })
 		return false
 	}
 	start, end := sp.StartTimestamp(), sp.EndTimestamp()
 	switch {
 	case start == 0 && end == 0:
-		s.reject(noTime, 1, func() string { return where() + ": neither start nor end" })
+		s.reject(noTime, 1, func() string { return s.where() + ": neither start nor end" })
 		return false
 	case start == 0:
 		start = end
@@ -57,49 +55,69 @@ func (s *sieve) span(out *model.Span, sp ptrace.Span, slab *[]model.Attr, where 
 	}
 	var ok bool
 	if out.Start, ok = s.time(start); !ok {
-		s.reject(inTheFuture, 1, func() string { return where() + ": starts at " + start.String() })
+		s.reject(inTheFuture, 1, func() string { return s.where() + ": starts at " + start.String() })
 		return false
 	}
-	// A span may still end in a far future by mistake; its start is what places it.
-	out.Duration = int64(min(end-start, math.MaxInt64-pcommon.Timestamp(out.Start)))
+	if _, ok := s.time(end); !ok {
+		end = start // its start places it, and nobody knows how long it took
+		s.lose(farEnd, 1)
+	}
+	out.Duration = int64(end - start)
 
 	out.ParentID = model.SpanID(sp.ParentSpanID())
-	out.TraceState = s.text(sp.TraceState().AsRaw())
+	out.TraceState = s.name(sp.TraceState().AsRaw())
 	out.Flags = sp.Flags()
-	out.Name = s.text(sp.Name())
+	out.Name = s.name(sp.Name())
 	if k := sp.Kind(); k >= 0 && k <= ptrace.SpanKindConsumer {
 		out.Kind = model.SpanKind(k)
 	}
 	if c := sp.Status().Code(); c >= 0 && c <= ptrace.StatusCodeError {
 		out.Status = model.StatusCode(c)
 	}
-	out.StatusMessage = s.text(sp.Status().Message())
+	out.StatusMessage = s.text(sp.Status().Message(), maxValue)
 	out.Attrs = s.attrs(sp.Attributes(), slab)
-	out.DroppedAttrs = sp.DroppedAttributesCount()
+	out.DroppedAttrs = sp.DroppedAttributesCount() + past(sp.Attributes().Len())
 	out.DroppedEvents = sp.DroppedEventsCount()
 	out.DroppedLinks = sp.DroppedLinksCount()
 
 	if n := sp.Events().Len(); n > 0 {
-		out.Events = make([]model.SpanEvent, 0, n)
+		out.Events = make([]model.SpanEvent, 0, min(n, maxParts))
+		if more := past(n); more > 0 {
+			s.lose(tooMany, int(more))
+			out.DroppedEvents += more
+		}
 		for _, e := range sp.Events().All() {
+			if len(out.Events) == maxParts {
+				break
+			}
 			at, ok := s.time(e.Timestamp())
 			if at == 0 || !ok {
 				at = out.Start
 				s.repaired[noEventTime]++
 			}
 			out.Events = append(out.Events, model.SpanEvent{
-				Time: at, Name: s.text(e.Name()), Attrs: s.attrs(e.Attributes(), nil), DroppedAttrs: e.DroppedAttributesCount(),
+				Time: at, Name: s.name(e.Name()), Attrs: s.attrs(e.Attributes(), nil), DroppedAttrs: e.DroppedAttributesCount(),
 			})
 		}
 	}
 	if n := sp.Links().Len(); n > 0 {
-		out.Links = make([]model.Link, 0, n)
+		out.Links = make([]model.Link, 0, min(n, maxParts))
+		if more := past(n); more > 0 {
+			s.lose(tooMany, int(more))
+			out.DroppedLinks += more
+		}
 		for _, l := range sp.Links().All() {
+			if len(out.Links) == maxParts {
+				break
+			}
 			out.Links = append(out.Links, model.Link{
-				TraceID: model.TraceID(l.TraceID()), SpanID: model.SpanID(l.SpanID()), TraceState: s.text(l.TraceState().AsRaw()),
+				TraceID: model.TraceID(l.TraceID()), SpanID: model.SpanID(l.SpanID()), TraceState: s.name(l.TraceState().AsRaw()),
 				Flags: l.Flags(), Attrs: s.attrs(l.Attributes(), nil), DroppedAttrs: l.DroppedAttributesCount(),
 			})
 		}
 	}
 	return true
 }
+
+// past is how many of n parts are past the limit.
+func past(n int) uint32 { return uint32(max(0, n-maxParts)) }

@@ -17,7 +17,7 @@ import (
 func (s *sieve) value(v pcommon.Value) model.Value {
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		return model.String(s.text(v.Str()))
+		return model.String(s.text(v.Str(), maxValue))
 	case pcommon.ValueTypeBool:
 		return model.Bool(v.Bool())
 	case pcommon.ValueTypeInt:
@@ -25,13 +25,26 @@ func (s *sieve) value(v pcommon.Value) model.Value {
 	case pcommon.ValueTypeDouble:
 		return model.Double(v.Double())
 	case pcommon.ValueTypeBytes:
-		return model.Bytes(v.Bytes().AsRaw())
+		raw := v.Bytes()
+		if raw.Len() <= maxValue {
+			return model.Bytes(raw.AsRaw())
+		}
+		s.lose(tooLong, 1)
+		return model.Bytes(raw.AsRaw()[:maxValue])
 	case pcommon.ValueTypeSlice:
-		return model.List(string(s.appendList(nil, v.Slice())))
+		return s.whole(model.List, s.appendList(nil, v.Slice()))
 	case pcommon.ValueTypeMap:
-		return model.Map(string(s.appendMap(nil, v.Map())))
+		return s.whole(model.Map, s.appendMap(nil, v.Map()))
 	}
 	return model.Value{}
+}
+
+// whole makes a list or map of its JSON. What is too long becomes text, because a part of JSON is none.
+func (s *sieve) whole(of func(string) model.Value, b []byte) model.Value {
+	if len(b) <= maxValue {
+		return of(string(b))
+	}
+	return model.String(s.text(string(b), maxValue))
 }
 
 func (s *sieve) appendList(b []byte, l pcommon.Slice) []byte {
@@ -54,7 +67,7 @@ func (s *sieve) appendMap(b []byte, m pcommon.Map) []byte {
 		}
 		first = false
 		b = append(b, `{"key":`...)
-		b = appendString(b, s.text(k))
+		b = appendString(b, s.name(k))
 		b = append(b, `,"value":`...)
 		b = s.appendAny(b, v)
 		b = append(b, '}')
@@ -65,7 +78,7 @@ func (s *sieve) appendMap(b []byte, m pcommon.Map) []byte {
 func (s *sieve) appendAny(b []byte, v pcommon.Value) []byte {
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		b = appendString(append(b, `{"stringValue":`...), s.text(v.Str()))
+		b = appendString(append(b, `{"stringValue":`...), s.text(v.Str(), maxValue))
 	case pcommon.ValueTypeBool:
 		b = strconv.AppendBool(append(b, `{"boolValue":`...), v.Bool())
 	case pcommon.ValueTypeInt:

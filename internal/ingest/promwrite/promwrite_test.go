@@ -195,7 +195,7 @@ func TestTrouble(t *testing.T) {
 	}{
 		{"partial 1.0", remoteapi.WriteV1MessageType, marshal(t, requestV1()), partly, remote.WriteResponseStats{}, false, "400 Bad Request: not all was stored: 1 samples: out of order"},
 		{"partial 2.0", remoteapi.WriteV2MessageType, marshal(t, requestV2()), partly, remote.WriteResponseStats{Samples: 1, Histograms: 1, Exemplars: 1, Confirmed: true}, false, "400 Bad Request: not all was stored: 1 samples: out of order"},
-		{"bad reference", remoteapi.WriteV2MessageType, marshal(t, broken), nil, remote.WriteResponseStats{Histograms: 1, Confirmed: true}, false, "400 Bad Request: not all was stored: series 0: labels refer to symbols that are not there"},
+		{"bad reference", remoteapi.WriteV2MessageType, marshal(t, broken), nil, remote.WriteResponseStats{Histograms: 1, Confirmed: true}, false, "400 Bad Request: not all was stored: timeseries[0]: labels refer to symbols that are not there"},
 		{"overload", remoteapi.WriteV2MessageType, marshal(t, requestV2()), overloaded, remote.WriteResponseStats{Confirmed: true}, true, "503 Service Unavailable: overloaded"},
 		{"no protobuf", remoteapi.WriteV1MessageType, []byte("hello"), nil, remote.WriteResponseStats{}, false, "400 Bad Request: decode prometheus.WriteRequest"},
 	} {

@@ -37,6 +37,10 @@ var discoveries = []string{"static_configs", "file_sd_configs", "http_sd_configs
 // reloadInterval is how often news of targets is passed on.
 const reloadInterval = time.Second
 
+// defaultBodySize is how much one target may answer where its job does not say; Prometheus has no limit. A target of
+// this size has half a million series.
+const defaultBodySize = 64 << 20
+
 // Options wires a Scraper.
 type Options struct {
 	// Appendable is where samples go.
@@ -104,11 +108,9 @@ func (s *Scraper) Config() config.Config {
 
 // Parse reads Prometheus' configuration, of which it takes global, scrape_configs and scrape_config_files.
 func Parse(text []byte, dir string) (*config.Config, error) {
-	if err := checkKeys(text); err != nil {
-		return nil, fmt.Errorf("scrape configuration: %w", err)
-	}
 	cfg, err := config.Load(string(text), slog.New(slog.DiscardHandler))
-	if err != nil {
+	// Ours come first, because they say more of the same keys.
+	if err := errors.Join(checkKeys(text), err); err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
 	if dir == "" {
@@ -122,14 +124,19 @@ func Parse(text []byte, dir string) (*config.Config, error) {
 	if _, err := cfg.GetScrapeConfigs(); err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
+	for _, job := range cfg.ScrapeConfigs {
+		if job.BodySizeLimit == 0 {
+			job.BodySizeLimit = defaultBodySize
+		}
+	}
 	return cfg, nil
 }
 
 // checkKeys says what Prometheus takes and we don't, all of it at once and by the place it stands at.
 func checkKeys(text []byte) error {
 	var root yaml.Node
-	if err := yaml.Unmarshal(text, &root); err != nil {
-		return err
+	if yaml.Unmarshal(text, &root) != nil {
+		return nil // Prometheus says so
 	}
 	if len(root.Content) == 0 {
 		return nil

@@ -1,6 +1,7 @@
 package scrape_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -135,4 +136,25 @@ func TestScrape(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzParse holds that no configuration makes the parser panic, and that what it takes limits what a target may answer.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("global: {scrape_interval: 5s}\nscrape_configs: [{job_name: a, static_configs: [{targets: ['127.0.0.1:1']}]}]\n"))
+	f.Add([]byte("scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}, {job_name: a}]\n"))
+	f.Add([]byte("scrape_configs: 7\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if bytes.Contains(text, []byte("_files")) {
+			return // they name files of this machine
+		}
+		cfg, err := scrape.Parse(text, "")
+		if err != nil {
+			return
+		}
+		for _, job := range cfg.ScrapeConfigs {
+			if job.BodySizeLimit <= 0 {
+				t.Errorf("job %s has no limit", job.JobName)
+			}
+		}
+	})
 }

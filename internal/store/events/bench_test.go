@@ -149,7 +149,7 @@ func resident() float64 {
 }
 
 func BenchmarkQuestions(b *testing.B) {
-	s := fillBench(b, 1_000_000)
+	s := fillBench(b, benchRows())
 	defer s.Close()
 	ctx := context.Background()
 	id := benchSpans(1, 500_000)[0].TraceID
@@ -184,4 +184,13 @@ func BenchmarkQuestions(b *testing.B) {
 			b.ReportMetric(resident(), "MB-resident")
 		})
 	}
+}
+
+// benchRows is how many spans the questions are asked of.
+func benchRows() int {
+	var n int
+	if fmt.Sscan(os.Getenv("TRIAGE_BENCH_ROWS"), &n); n > 0 {
+		return n
+	}
+	return 1_000_000
 }

@@ -3,11 +3,11 @@ package events
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"triage/internal/model"
 	"triage/internal/store"
@@ -15,7 +15,11 @@ import (
 
 const (
 	differenceKeys = 20 // attributes compared when the caller names none
-	candidateKeys  = 64 // of these, the most frequent in all blocks, the first are chosen
+	candidateKeys  = 64 // of these, the most frequent in all blocks, the best are chosen
+	sample         = 10_000
+	traceSample    = 1000
+	// A trace's entry spans lie this close around the spans compared.
+	traceBefore, traceAfter = 2 * time.Minute, time.Minute
 	// A key is left out when more than nearlyAll of its occurrences have a value of their own, if there are enough to say.
 	nearlyAll   = 0.9
 	enoughToSay = 10
@@ -33,7 +37,7 @@ func (s *Store) AttributeDifference(ctx context.Context, q store.DifferenceQuery
 	fromB, toB := bounds(q.B.Window)
 	from, to := min(fromA, fromB), max(toA, toB)
 	if q.FromTrace {
-		from, to = addTime(from, -slackBefore), addTime(to, slackAfter)
+		from, to = addTime(from, -traceBefore), addTime(to, traceAfter)
 	}
 	snap, err := s.snapshot(ctx, partition{tenantOf(q.A.Tenant), spans}, from, to)
 	if err != nil {
@@ -51,6 +55,11 @@ func (s *Store) AttributeDifference(ctx context.Context, q store.DifferenceQuery
 	}
 	if d.out.A+d.out.B == 0 || len(d.keys) == 0 {
 		return d.out, nil
+	}
+	if len(q.Keys) == 0 {
+		if err := d.choose(ctx); err != nil {
+			return d.out, err
+		}
 	}
 	return d.out, d.values(ctx)
 }
@@ -116,72 +125,72 @@ func (d *difference) keyColumns(c *compiler) string {
 	return strings.Join(cols, ",")
 }
 
-// with is the SQL of the two tables that a comparison across traces needs: chosen spans, and the entry spans of their
-// traces.
-func (d *difference) with() string {
+// with is the SQL of the two tables that a comparison across traces needs: chosen spans (at most so many of A alone, if
+// limit is not zero), and the entry spans of their traces.
+func (d *difference) with(limit int) string {
 	chosen := d.rows(func(c *compiler) (string, bool) { return "trace_hi,trace_lo," + d.keyColumns(c), true })
+	if limit > 0 {
+		chosen = fmt.Sprintf("SELECT * FROM (%s) WHERE in_a LIMIT %d", chosen, limit)
+	}
 	entries := union(spans, d.blocks, func(c *compiler) (string, string, bool) {
 		return "trace_hi,trace_lo," + d.keyColumns(c), fmt.Sprintf("kind IN (%d,%d) AND %s", model.SpanServer, model.SpanConsumer,
 			between(d.from, d.to)), true
 	})
+	if entries == "" {
+		entries = chosen
+	}
 	return fmt.Sprintf(`WITH chosen AS MATERIALIZED (SELECT row_number() OVER () id,* FROM (%s)),
  entry AS MATERIALIZED (SELECT * FROM (%s) e SEMI JOIN chosen USING (trace_hi,trace_lo))`, chosen, entries)
 }
 
-// totals counts both selections and, where the caller named no keys, chooses the most frequent.
+// totals counts both selections.
 func (d *difference) totals(ctx context.Context) error {
-	sums := "count(*) FILTER (in_a),count(*) FILTER (in_b),sum(duration) FILTER (in_a)/1e9,sum(duration) FILTER (in_b)/1e9"
-	choose := len(d.query.Keys) == 0
-	var q string
-	switch {
-	case choose && len(d.keys) > 0 && d.query.FromTrace:
-		if d.rows(func(*compiler) (string, bool) { return "1 one", true }) == "" {
-			return nil
-		}
-		for i := range d.keys {
-			sums += fmt.Sprintf(",count(k%d) FILTER (in_a)+(SELECT count(k%[1]d) FROM entry)", i)
-		}
-		q = d.with() + " SELECT " + sums + " FROM chosen"
-	case choose && len(d.keys) > 0:
-		rows := d.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
-		if rows == "" {
-			return nil
-		}
-		for i := range d.keys {
-			sums += fmt.Sprintf(",count(k%d) FILTER (in_a)", i)
-		}
-		q = fmt.Sprintf("SELECT %s FROM (%s)", sums, rows)
-	default:
-		rows := d.rows(func(*compiler) (string, bool) { return "1 one", true })
-		if rows == "" {
-			return nil
-		}
-		q = fmt.Sprintf("SELECT %s FROM (%s)", sums, rows)
+	rows := d.rows(func(*compiler) (string, bool) { return "1 one", true })
+	if rows == "" {
+		return nil
 	}
-	present := make([]int64, len(d.keys))
-	err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {
-		var secondsA, secondsB sql.NullFloat64
-		to := []any{&d.out.A, &d.out.B, &secondsA, &secondsB}
-		if choose {
-			for i := range present {
-				to = append(to, &present[i])
-			}
-		}
-		err := scan(to...)
-		d.out.SecondsA, d.out.SecondsB = secondsA.Float64, secondsB.Float64
-		return err
+	q := fmt.Sprintf(`SELECT count(*) FILTER (in_a),count(*) FILTER (in_b),coalesce(sum(duration) FILTER (in_a),0)/1e9,
+ coalesce(sum(duration) FILTER (in_b),0)/1e9 FROM (%s)`, rows)
+	return d.store.engine.query(ctx, q, func(scan func(...any) error) error {
+		return scan(&d.out.A, &d.out.B, &d.out.SecondsA, &d.out.SecondsB)
 	})
-	if err != nil || !choose {
+}
+
+// choose keeps the keys most frequent in a sample of A, without those that have a new value nearly every time: grouping by
+// these would cost more than all others together.
+func (d *difference) choose(ctx context.Context) error {
+	var columns []string
+	for i := range d.keys {
+		columns = append(columns, fmt.Sprintf("count(k%d),count(DISTINCT k%[1]d)", i))
+	}
+	var q string
+	if d.query.FromTrace {
+		q = fmt.Sprintf(`%s SELECT %s FROM (SELECT * EXCLUDE (id,duration,in_a,in_b) FROM chosen UNION ALL SELECT * FROM entry)`,
+			d.with(traceSample), strings.Join(columns, ","))
+	} else {
+		rows := d.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
+		q = fmt.Sprintf("SELECT %s FROM (SELECT * FROM (%s) WHERE in_a LIMIT %d)", strings.Join(columns, ","), rows, sample)
+	}
+	present, distinct := make([]int64, len(d.keys)), make([]int64, len(d.keys))
+	err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {
+		var to []any
+		for i := range d.keys {
+			to = append(to, &present[i], &distinct[i])
+		}
+		return scan(to...)
+	})
+	if err != nil {
 		return err
 	}
-	order := make([]int, 0, len(d.keys))
+	var order []int
 	for i := range d.keys {
-		if present[i] > 0 || d.out.A == 0 {
+		unique := !d.query.FromTrace && present[i] >= enoughToSay && float64(distinct[i]) > nearlyAll*float64(present[i])
+		if (present[i] > 0 || d.out.A == 0) && !unique {
 			order = append(order, i)
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(present[b], present[a]) })
-	chosen := make([]string, 0, differenceKeys)
+	var chosen []string
 	for _, i := range order[:min(len(order), differenceKeys)] {
 		chosen = append(chosen, d.keys[i])
 	}
@@ -211,9 +220,11 @@ func (d *difference) values(ctx context.Context) error {
 		if rows == "" {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf(`(SELECT %d k,*,count(*) FILTER (a>0) OVER () da,count(*) OVER () dall,sum(a) OVER () pa,sum(a+b) OVER () pall
- FROM (SELECT v,count(*) FILTER (in_a) a,count(*) FILTER (in_b) b,coalesce(sum(duration) FILTER (in_a),0)/1e9 sa,
-  coalesce(sum(duration) FILTER (in_b),0)/1e9 sb FROM (%s) WHERE v IS NOT NULL GROUP BY v)
+		// A sum instead of count(*) FILTER (...) OVER (): DuckDB takes quadratic time for a window with a filter.
+		parts = append(parts, fmt.Sprintf(`(SELECT %d k,*,sum(CASE WHEN a>0 THEN 1 ELSE 0 END) OVER () da,count(*) OVER () dall,sum(a) OVER () pa,sum(a+b) OVER () pall
+ FROM (SELECT v,coalesce(sum(n) FILTER (in_a),0)::BIGINT a,coalesce(sum(n) FILTER (in_b),0)::BIGINT b,
+  coalesce(sum(s) FILTER (in_a),0)/1e9 sa,coalesce(sum(s) FILTER (in_b),0)/1e9 sb
+  FROM (SELECT v,in_a,in_b,count(*) n,sum(duration) s FROM (%s) WHERE v IS NOT NULL GROUP BY v,in_a,in_b) GROUP BY v)
  ORDER BY abs(a/%d-b/%d) DESC,v LIMIT %d)`, i, rows, nA, nB, limit))
 	}
 	if len(parts) == 0 {
@@ -221,7 +232,7 @@ func (d *difference) values(ctx context.Context) error {
 	}
 	q := strings.Join(parts, "\nUNION ALL\n")
 	if d.query.FromTrace {
-		q = d.with() + " " + q
+		q = d.with(0) + " " + q
 	}
 	resource := d.constants()
 	err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {

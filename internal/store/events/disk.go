@@ -56,6 +56,26 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// Unsynced is the operating system's disk without waiting for it: a power failure may take anything. It is for stores
+// that are thrown away or can be made again.
+func Unsynced() FS { return unsyncedFS{} }
+
+type unsyncedFS struct{ osFS }
+
+func (unsyncedFS) SyncDir(string) error { return nil }
+
+func (d unsyncedFS) Create(name string) (File, error) {
+	f, err := d.osFS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
+}
+
+type unsyncedFile struct{ File }
+
+func (unsyncedFile) Sync() error { return nil }
+
 // writeDurably puts a small file in place so that after a crash either the old or the new content is there.
 func writeDurably(disk FS, name string, content []byte) error {
 	tmp := name + ".tmp"

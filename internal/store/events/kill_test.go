@@ -21,6 +21,13 @@ import (
 const childEnv = "TRIAGE_TEST_WRITER"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == SQLChildCommand {
+		if err := SQLChildMain(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(childEnv); dir != "" {
 		if err := writeUntilKilled(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -41,6 +42,15 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
+// Maintain does once what Run does as time passes, for callers whose time is not the machine's (Options.Now) and who want
+// the same blocks from the same rows. It and Run exclude each other.
+func (s *Store) Maintain(ctx context.Context) error {
+	s.maintain(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(ctx.Err(), s.flushErr)
+}
+
 // maintain does what there is to do and says when to look again, 0 for not before rows arrive.
 func (s *Store) maintain(ctx context.Context) time.Duration {
 	if err := s.sealAged(ctx); err != nil {
@@ -65,14 +75,14 @@ func (s *Store) maintain(ctx context.Context) time.Duration {
 	if len(s.slices) == 0 {
 		return 0
 	}
-	return max(time.Millisecond, time.Until(s.slices[0].opened.Add(s.opts.sliceAge)))
+	return max(time.Millisecond, s.slices[0].opened.Add(s.opts.sliceAge).Sub(s.opts.Now()))
 }
 
 // sealAged closes the open slice when it is old enough.
 func (s *Store) sealAged(ctx context.Context) error {
 	s.mu.Lock()
 	n := len(s.slices)
-	aged := n > 0 && !s.slices[n-1].sealed && time.Since(s.slices[n-1].opened) >= s.opts.sliceAge
+	aged := n > 0 && !s.slices[n-1].sealed && s.opts.Now().Sub(s.slices[n-1].opened) >= s.opts.sliceAge
 	s.mu.Unlock()
 	if !aged {
 		return nil

@@ -46,8 +46,9 @@ type Options struct {
 	Threads     int
 	Registerer  prometheus.Registerer
 	Logger      *slog.Logger
-	Now         func() time.Time
-	FS          FS
+	// Now is the clock by which rows are accepted, remembered and written out (default time.Now).
+	Now func() time.Time
+	FS  FS
 
 	// sliceBytes and sliceAge say when the open slice of the tail is closed and written out.
 	sliceBytes int64
@@ -87,14 +88,15 @@ const (
 
 // Store is the embedded event store.
 type Store struct {
-	opts    Options
-	disk    FS
-	log     *slog.Logger
-	metrics *metrics
-	engine  *engine
-	wal     *wal
-	lock    *dirLock
-	work    chan struct{} // holds one: Run has something to look at
+	opts     Options
+	disk     FS
+	log      *slog.Logger
+	metrics  *metrics
+	engine   *engine
+	wal      *wal
+	lock     *dirLock
+	work     chan struct{} // holds one: Run has something to look at
+	sqlSlots chan struct{} // a place for each query of users' that may run at once; further ones wait
 
 	// exporting is held while rows of the tail are written for a question; maintaining while blocks are made or dropped.
 	// Order: maintaining or exporting, then mu.
@@ -153,7 +155,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open event store: %w", err)
 	}
 	opts.Dir = dir
-	s := &Store{opts: opts, disk: opts.FS, log: opts.Logger, work: make(chan struct{}, 1), ids: map[batchKey]int64{}}
+	s := &Store{opts: opts, disk: opts.FS, log: opts.Logger, work: make(chan struct{}, 1),
+		sqlSlots: make(chan struct{}, sqlChildren), ids: map[batchKey]int64{}}
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("open event store %s: %w", dir, err)
 	}
@@ -261,7 +264,7 @@ func (s *Store) replaySegment(n uint64, newest bool, oldest int64) (*slice, erro
 	if err != nil {
 		return nil, fmt.Errorf("replay WAL: %w", err)
 	}
-	sl := &slice{segment: n, opened: time.Now(), sealed: true, chunks: map[partition]*chunks{}}
+	sl := &slice{segment: n, opened: s.opts.Now(), sealed: true, chunks: map[partition]*chunks{}}
 	bad, err := readSegment(content, newest, func(payload []byte) error {
 		d := decoder{b: payload}
 		rec := d.header()
@@ -393,7 +396,7 @@ func (s *Store) admit(segment uint64, recs []*record) {
 	if n := len(s.slices); n > 0 && s.slices[n-1].segment == segment {
 		sl = s.slices[n-1]
 	} else {
-		sl = &slice{segment: segment, opened: time.Now(), chunks: map[partition]*chunks{}}
+		sl = &slice{segment: segment, opened: s.opts.Now(), chunks: map[partition]*chunks{}}
 		s.slices = append(s.slices, sl)
 		s.nudge()
 	}

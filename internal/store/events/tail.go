@@ -147,7 +147,7 @@ func (s *Store) export(p partition, from, to int64) error {
 		if !slices.ContainsFunc(fresh, func(r *record) bool { return r.has(p) && r.min <= to && r.max >= from }) {
 			continue
 		}
-		if len(ch.files) >= freeChunks && time.Since(ch.last) < chunkPause {
+		if len(ch.files) >= freeChunks && s.opts.Now().Sub(ch.last) < chunkPause {
 			continue
 		}
 		s.chunk++
@@ -169,7 +169,7 @@ func (s *Store) export(p partition, from, to int64) error {
 		s.mu.Lock()
 		if slices.Contains(s.slices, j.slice) {
 			ch := j.slice.chunks[p]
-			ch.files, ch.exported, ch.last = append(ch.files, b), j.upTo, time.Now()
+			ch.files, ch.exported, ch.last = append(ch.files, b), j.upTo, s.opts.Now()
 		} else {
 			b.dead = true // flushed meanwhile: its rows are in blocks
 			s.removeDead(b)

@@ -41,6 +41,7 @@ type counts struct {
 	appended, exemplars prometheus.Counter
 	rejected            *prometheus.CounterVec
 	exemplarsRejected   prometheus.Counter
+	limited             *prometheus.CounterVec
 	syncs, syncFailures prometheus.Counter
 }
 
@@ -55,11 +56,15 @@ func newCounts(reg prometheus.Registerer) *counts {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "triage_metrics_rejected_samples_total", Help: "Samples and histograms not stored, by reason.",
 		}, []string{"reason"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "triage_metrics_series_limited_total",
+			Help: "Times that a series was not made because of a limit, by the metric with too many.",
+		}, []string{"tenant", "metric"}),
 		syncs:        one("triage_metrics_wal_syncs_total", "Times that a tenant's write-ahead log was synced."),
 		syncFailures: one("triage_metrics_wal_sync_failures_total", "Times that syncing a write-ahead log went wrong."),
 	}
 	if reg != nil {
-		reg.MustRegister(c.appended, c.exemplars, c.exemplarsRejected, c.rejected, c.syncs, c.syncFailures)
+		reg.MustRegister(c.appended, c.exemplars, c.exemplarsRejected, c.rejected, c.limited, c.syncs, c.syncFailures)
 	}
 	return c
 }
@@ -95,8 +100,7 @@ func (s *Store) Append(ctx context.Context, tenant string, series []model.Series
 		Store:    s,
 		tenant:   t,
 		app:      t.db.AppenderV2(ctx),
-		latest:   time.Now().Add(maxAhead).UnixMilli(),
-		full:     t.db.Head().NumSeries() >= uint64(s.opts.MaxSeries),
+		latest:   s.opts.Now().Add(maxAhead).UnixMilli(),
 		rejected: store.Rejected{},
 	}
 	for i := range series {
@@ -114,7 +118,7 @@ func (s *Store) Append(ctx context.Context, tenant string, series []model.Series
 	s.appendLoose(ctx, t, b.loose)
 
 	s.counts.appended.Add(float64(b.appended))
-	for reason, n := range b.rejected {
+	for reason, n := range b.rejected.Reasons() {
 		s.counts.rejected.WithLabelValues(reason).Add(float64(n))
 	}
 	return b.rejected, nil
@@ -126,7 +130,6 @@ type batch struct {
 	tenant   *tenant
 	app      storage.AppenderV2
 	latest   int64 // ms; later samples are in the future
-	full     bool  // no series may be added
 	appended int
 	rejected store.Rejected
 	// loose are series that bring exemplars and no samples.
@@ -147,13 +150,6 @@ func (b *batch) add(ser *model.Series) error {
 		b.rejected[InvalidLabels] += n
 		return nil
 	}
-	if b.full {
-		if ref, _ := b.app.(storage.GetRef).GetRef(ser.Labels, ser.Labels.Hash()); ref == 0 {
-			b.rejected[SeriesLimit] += n
-			return nil
-		}
-	}
-
 	created := ser.Created
 	exemplars := ser.Exemplars
 	if !slices.IsSortedFunc(exemplars, byTime) {
@@ -184,6 +180,10 @@ func (b *batch) add(ser *model.Series) error {
 		if err == nil {
 			ref = got
 			b.appended++
+			return nil
+		}
+		if place, ok := limitOf(err); ok {
+			b.limited(place)
 			return nil
 		}
 		if reason, ok := reasonOf(err); ok {
@@ -219,6 +219,18 @@ func (b *batch) add(ser *model.Series) error {
 		}
 	}
 	return nil
+}
+
+// maxPlaces bounds what one answer names.
+const maxPlaces = 10
+
+// limited counts a sample of a series that was not made.
+func (b *batch) limited(place string) {
+	key := SeriesLimit + ": " + place
+	if _, named := b.rejected[key]; !named && len(b.rejected) >= maxPlaces {
+		key = SeriesLimit
+	}
+	b.rejected[key]++
 }
 
 // own copies a histogram, because the TSDB keeps the pointer of the last one, at a resolution that it takes.
@@ -294,12 +306,12 @@ func (s *Store) Appendable(tenant string) (*Appendable, error) {
 
 // Appender starts a transaction.
 func (a *Appendable) Appender(ctx context.Context) storage.Appender {
-	return &appender{Appender: a.tenant.db.Appender(ctx), tenant: a.tenant, latest: time.Now().Add(maxAhead).UnixMilli()}
+	return &appender{Appender: a.tenant.db.Appender(ctx), tenant: a.tenant, latest: a.store.opts.Now().Add(maxAhead).UnixMilli()}
 }
 
 // AppenderV2 starts a transaction.
 func (a *Appendable) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	return &appenderV2{AppenderV2: a.tenant.db.AppenderV2(ctx), tenant: a.tenant, latest: time.Now().Add(maxAhead).UnixMilli()}
+	return &appenderV2{AppenderV2: a.tenant.db.AppenderV2(ctx), tenant: a.tenant, latest: a.store.opts.Now().Add(maxAhead).UnixMilli()}
 }
 
 type appender struct {
@@ -340,7 +352,12 @@ func (a *appenderV2) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64
 		}
 		a.tenant.meta.learn(name, Metadata{Type: string(opts.Metadata.Type), Unit: opts.Metadata.Unit, Help: opts.Metadata.Help})
 	}
-	return a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
+	ref, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
+	if _, limited := limitOf(err); limited {
+		// A scrape goes on after this error; for one it doesn't know it gives up on all other samples of the target.
+		err = fmt.Errorf("%w: %w", storage.ErrOutOfBounds, err)
+	}
+	return ref, err
 }
 
 func (a *appenderV2) Commit() error {

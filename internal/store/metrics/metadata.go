@@ -59,6 +59,9 @@ func (m *metadataSet) learn(name string, md Metadata) {
 	if len(md.Help) > maxHelp {
 		md.Help = strings.ToValidUTF8(md.Help[:maxHelp], "")
 	}
+	if len(md.Unit) > maxHelp {
+		md.Unit = strings.ToValidUTF8(md.Unit[:maxHelp], "")
+	}
 	m.mu.RLock()
 	old, known := m.families[family]
 	m.mu.RUnlock()

@@ -37,10 +37,12 @@ import (
 
 // What Options leaves at zero.
 const (
-	DefaultRetention    = 15 * 24 * time.Hour
-	DefaultMaxSeries    = 1_000_000
-	DefaultMaxTenants   = 64
-	DefaultMaxExemplars = 20_000
+	DefaultRetention = 15 * 24 * time.Hour
+	DefaultMaxSeries = 1_000_000
+	// DefaultMaxSeriesByMetric leaves room for all that derive may make of one name.
+	DefaultMaxSeriesByMetric = 100_000
+	DefaultMaxTenants        = 64
+	DefaultMaxExemplars      = 20_000
 	// DefaultMaxSamples is a fifth of Prometheus': a query then holds at most 160 MB.
 	DefaultMaxSamples   = 10_000_000
 	DefaultQueryTimeout = 30 * time.Second
@@ -59,6 +61,8 @@ type Options struct {
 	OutOfOrder time.Duration
 	// MaxSeries caps the series of the last hours of each tenant; samples of further ones are rejected.
 	MaxSeries int
+	// MaxSeriesByMetric caps those of one metric name, so that a label with too many values does not take all the room.
+	MaxSeriesByMetric int
 	// MaxTenants caps the databases that are opened.
 	MaxTenants int
 	// MaxExemplars is how many exemplars each tenant keeps.
@@ -67,6 +71,8 @@ type Options struct {
 	MaxSamples   int
 	QueryTimeout time.Duration
 	Concurrency  int
+	// Now is the clock by which samples are from the future (default time.Now).
+	Now func() time.Time
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
 	// Logger may be nil.
@@ -80,6 +86,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.MaxSeries, DefaultMaxSeries)
+	set(&o.MaxSeriesByMetric, DefaultMaxSeriesByMetric)
 	set(&o.MaxTenants, DefaultMaxTenants)
 	set(&o.MaxExemplars, DefaultMaxExemplars)
 	set(&o.MaxSamples, DefaultMaxSamples)
@@ -89,6 +96,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.QueryTimeout <= 0 {
 		o.QueryTimeout = DefaultQueryTimeout
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -240,6 +250,9 @@ func (s *Store) openTenant(t *tenant) error {
 	o.StripeSize = 1024
 	o.HeadChunksWriteBufferSize = 64 << 10
 
+	limits := newLimiter(t.name, s.opts, s.counts.limited)
+	o.SeriesLifecycleCallback = limits
+
 	if err := os.MkdirAll(t.dir, 0o750); err != nil {
 		return fmt.Errorf("open metrics of tenant %s: %w", t.name, err)
 	}
@@ -255,6 +268,7 @@ func (s *Store) openTenant(t *tenant) error {
 	if err != nil {
 		return fmt.Errorf("open metrics of tenant %s: %w", t.name, err)
 	}
+	limits.replayed.Store(true)
 	t.db, t.meta = db, meta
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
@@ -125,7 +126,7 @@ func TestLimits(t *testing.T) {
 	now := time.Now()
 	mustAppend(t, s, gauge("a", now, 1), gauge("b", now, 1))
 	rejected, err := s.Append(t.Context(), model.DefaultTenant, []model.Series{gauge("c", now, 1), gauge("a", now.Add(time.Second), 1)})
-	if err != nil || rejected[metrics.SeriesLimit] != 1 || rejected.Total() != 1 {
+	if err != nil || rejected.Reasons()[metrics.SeriesLimit] != 1 || rejected.Total() != 1 {
 		t.Errorf("third series: rejected %v, error %v", rejected, err)
 	}
 	if _, err := s.Append(t.Context(), "second", []model.Series{gauge("a", now, 1)}); err != nil {
@@ -140,6 +141,50 @@ func TestLimits(t *testing.T) {
 	_, err = s.Query(t.Context(), model.DefaultTenant, `sum_over_time(a[5m])`, now.Add(5*time.Second))
 	if !errors.Is(err, store.ErrOverloaded) {
 		t.Errorf("query of more samples than allowed: %v, want ErrOverloaded", err)
+	}
+}
+
+// One metric with too many values of a label is named, and does not take the room of others.
+func TestSeriesLimitNamesTheMetric(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	dir := t.TempDir()
+	s := open(t, metrics.Options{Dir: dir, MaxSeriesByMetric: 3, Registerer: reg})
+	now := time.Now()
+	many := func(at time.Time) []model.Series {
+		series := []model.Series{gauge("good", at, 1)}
+		for i := range 5 {
+			series = append(series, model.Series{
+				Labels:  labels.FromStrings("__name__", "hits", "user", fmt.Sprint(i)),
+				Samples: []model.Sample{{T: at.UnixMilli(), V: 1}},
+			})
+		}
+		return series
+	}
+	want := store.Rejected{"series_limit: metric hits has 3 series, at most 3": 2}
+	for i := range 2 {
+		got, err := s.Append(t.Context(), model.DefaultTenant, many(now.Add(time.Duration(i)*time.Second)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(got, want); diff != "" {
+			t.Errorf("rejected (-got +want)\n%s", diff)
+		}
+	}
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP triage_metrics_series_limited_total Times that a series was not made because of a limit, by the metric with too many.
+# TYPE triage_metrics_series_limited_total counter
+triage_metrics_series_limited_total{metric="hits",tenant="default"} 4
+`), "triage_metrics_series_limited_total"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What was accepted under a higher limit is read again, and counts.
+	s = open(t, metrics.Options{Dir: dir, MaxSeriesByMetric: 1})
+	got, err := s.Append(t.Context(), model.DefaultTenant, many(now.Add(5*time.Second)))
+	if want := (store.Rejected{"series_limit: metric hits has 1 series, at most 1": 2}); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("after a restart: rejected %v, error %v, want %v", got, err, want)
 	}
 }
 

@@ -1,0 +1,54 @@
+package shop
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// newAcquirer is the bank that takes card payments: a company of its own, whose inside nobody sees. Most answers take
+// some twenty milliseconds, one in a hundred half a second; few are refusals and fewer are its own failures.
+func newAcquirer(_ context.Context, e *env) (*unit, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/authorizations", func(w http.ResponseWriter, r *http.Request) {
+		wait(r.Context(), around(22*time.Millisecond, 0.25))
+		switch dice := rand.IntN(1000); {
+		case dice < 3:
+			http.Error(w, "upstream acquirer unavailable", http.StatusServiceUnavailable)
+			return
+		case dice < 13:
+			wait(r.Context(), around(450*time.Millisecond, 0.4))
+		case dice < 33:
+			_, _ = w.Write([]byte(`{"status":"declined","reason":"insufficient_funds"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"status":"authorised"}`))
+	})
+	return httpUnit(mux), nil
+}
+
+// newSupplier is the supplier, who knows how long a delivery takes.
+func newSupplier(_ context.Context, e *env) (*unit, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/leadtimes/{sku}", func(w http.ResponseWriter, r *http.Request) {
+		wait(r.Context(), around(25*time.Millisecond, 0.2))
+		_, _ = w.Write([]byte(`{"days":` + string(rune('1'+rand.IntN(9))) + `}`))
+	})
+	return httpUnit(mux), nil
+}
+
+// around is a log-normal time with the given median.
+func around(median time.Duration, sigma float64) time.Duration {
+	return time.Duration(float64(median) * math.Exp(sigma*rand.NormFloat64()))
+}
+
+// wait is the time that the work of others takes: those outside, and caches and mail servers that the shop has but
+// doesn't instrument.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,75 @@
+package shop
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// promotion decides what is on offer, shows it and announces it.
+type promotion struct {
+	env    *env
+	events *events
+
+	mu sync.Mutex
+	// current are the offers shown, newest last. Guarded by mu.
+	current []offer
+}
+
+func newPromotion(ctx context.Context, e *env) (*unit, error) {
+	ev, err := newEvents(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	s := &promotion{env: e, events: ev}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /offers", serveJSON(s.offers))
+	u := httpUnit(e.tel.server(mux))
+	u.background = append(u.background, s.announce)
+	u.close = ev.close
+	return u, nil
+}
+
+func (s *promotion) offers(*http.Request) (any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]offer{}, s.current...), nil
+}
+
+// announce changes an offer every two seconds or so and tells everybody.
+func (s *promotion) announce(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(s.env.cfg.Seed, 0x0ffe))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second + time.Duration(rng.IntN(2000))*time.Millisecond):
+		}
+		s.change(ctx, rng)
+	}
+}
+
+func (s *promotion) change(ctx context.Context, rng *rand.Rand) {
+	ctx, span := s.env.tel.tracer("shop/promotion").Start(ctx, "change offer")
+	defer span.End()
+	o := offer{ID: uuid.NewString(), Percent: 5 * rng.IntN(6)}
+	first := rng.IntN(Assortment())
+	for i := range 1 + rng.IntN(4) {
+		o.SKUs = append(o.SKUs, SKU(first+i))
+	}
+	s.mu.Lock()
+	s.current = append(s.current, o)
+	if len(s.current) > 12 {
+		s.current = s.current[1:]
+	}
+	s.mu.Unlock()
+	if err := s.events.publish(ctx, subjectChanged, o); err != nil {
+		s.env.log.ErrorContext(ctx, "offer not announced", "offer_id", o.ID, "error", err)
+		return
+	}
+	s.env.log.InfoContext(ctx, "offer changed", "offer_id", o.ID, "percent", o.Percent, "articles", len(o.SKUs))
+}

@@ -1,0 +1,350 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"triage/internal/alarm"
+	"triage/internal/api"
+	"triage/internal/diagnose"
+	"triage/internal/ingest"
+	"triage/internal/model"
+	"triage/internal/store"
+	"triage/internal/store/events"
+	"triage/internal/store/state"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden answers")
+
+var now = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+// fakeEvents has one trace with one log line, and answers the questions that the API asks.
+type fakeEvents struct{ store.Events }
+
+var (
+	traceID  = model.TraceID{1, 2, 3}
+	resource = &model.Resource{Service: "cart", Attrs: model.Attrs{{Key: "service.name", Value: model.String("cart")}}}
+	span     = model.Span{TraceID: traceID, SpanID: model.SpanID{9}, Name: "GET /cart", Kind: model.SpanServer,
+		Start: now.Add(-time.Second).UnixNano(), Duration: 2e8, Resource: resource, Attrs: model.Attrs{{Key: "http.response.status_code", Value: model.Int(200)}}}
+	line = model.LogRecord{Time: now.UnixNano(), TraceID: traceID, SpanID: model.SpanID{9}, Severity: 17,
+		Body: model.String("no such item"), Template: 255, Resource: resource}
+)
+
+func (fakeEvents) Trace(_ context.Context, _ string, id model.TraceID) ([]model.Span, error) {
+	if id != traceID {
+		return nil, store.ErrNotFound
+	}
+	return []model.Span{span}, nil
+}
+
+func (fakeEvents) Logs(_ context.Context, q store.Query) (store.Page[model.LogRecord], error) {
+	if strings.Contains(q.Where.String(), "slow") {
+		return store.Page[model.LogRecord]{}, context.DeadlineExceeded
+	}
+	return store.Page[model.LogRecord]{Rows: []model.LogRecord{line}, More: true}, nil
+}
+
+func (fakeEvents) Spans(context.Context, store.Query) (store.Page[model.Span], error) {
+	return store.Page[model.Span]{Rows: []model.Span{span}, Partial: "one block cannot be read"}, nil
+}
+
+func (fakeEvents) Operations(context.Context, store.Selection, int) ([]store.OperationStat, error) {
+	return []store.OperationStat{{Service: "cart", Operation: "GET /cart", Kind: model.SpanServer, Count: 3, Errors: 1, Mean: 0.2, P50: 0.2, P95: 0.3, P99: 0.3}}, nil
+}
+
+func (fakeEvents) Edges(context.Context, string, store.Window, int) ([]store.EdgeStat, error) {
+	return []store.EdgeStat{{From: "frontend", To: "cart", Kind: store.EdgeCall, Count: 3, ClientMean: 0.21, ServerMean: 0.2, WaitP50: 0.01, WaitMean: 0.01}}, nil
+}
+
+func (fakeEvents) Stats(context.Context) (store.EventStats, error) {
+	return store.EventStats{Spans: 1, Logs: 1, Bytes: 100, Oldest: now, Newest: now}, nil
+}
+
+var firing = model.Alarm{ID: "latency{cart}", Tenant: model.DefaultTenant, Rule: "latency", State: model.StateAlarm, Reason: "2 of 3 datapoints",
+	Since: now, Updated: now, Onset: now.Add(-10 * time.Second), Signal: model.SignalDuration, Service: "cart", Value: 0.5, Usual: 0.2, Unit: "s"}
+
+// fakeAlarms keeps rules.
+type fakeAlarms map[string]alarm.Rule
+
+func (fakeAlarms) Alarms(string) []model.Alarm { return []model.Alarm{firing} }
+
+func (f fakeAlarms) Rules(string) (list []alarm.RuleStatus) {
+	for _, r := range f {
+		list = append(list, alarm.RuleStatus{Rule: r, Source: alarm.SourceAutomatic, Alarms: 1})
+	}
+	return list
+}
+
+func (f fakeAlarms) SaveRule(_ context.Context, _ string, r alarm.Rule) error {
+	f[r.Name] = r
+	return nil
+}
+
+func (f fakeAlarms) DeleteRule(_ context.Context, _, name string) error {
+	if _, ok := f[name]; !ok {
+		return store.ErrNotFound
+	}
+	delete(f, name)
+	return nil
+}
+
+func newServer(t *testing.T) *httptest.Server {
+	t.Helper()
+	st, err := state.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	a := firing
+	inc := model.Incident{ID: "INC-1", Tenant: model.DefaultTenant, Status: model.IncidentOpen, Title: "cart is slow",
+		OpenedAt: now, UpdatedAt: now, Onset: a.Onset, Alarms: []model.Alarm{a}}
+	v := model.Verdict{ID: "INC-1.1", Incident: "INC-1", Revision: 1, At: now, What: model.What{Alarm: "latency", Service: "cart", Since: now},
+		Why:  &model.Cause{Class: model.ClassSelf, Entity: "service:cart", Mechanism: model.SlowCode, Confidence: 0.8},
+		Text: map[string]string{"en": "cart is slow by itself", "ko": "cart 자체가 느립니다"}}
+	for _, err := range []error{
+		st.SaveAlarms(t.Context(), model.DefaultTenant, []model.Alarm{a}, []model.Transition{{ID: "t1", From: model.StateOK, Alarm: a}}),
+		st.SaveIncident(t.Context(), inc),
+		st.SaveVerdict(t.Context(), model.DefaultTenant, v, []byte("{}")),
+		st.AddChange(t.Context(), model.DefaultTenant, model.Change{ID: "c1", At: now.Add(-time.Minute), Kind: "deployment", Service: "cart", Version: "2"}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := api.New(api.Options{
+		Events: fakeEvents{}, State: st, Alarms: fakeAlarms{},
+		Record: func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
+		Diagnose: func(_ context.Context, r diagnose.Request) (model.Verdict, error) {
+			v := v
+			v.What.Service = r.Service
+			return v, nil
+		},
+		SQL: func(context.Context, string, string) (events.SQLResult, error) {
+			return events.SQLResult{Columns: []string{"n"}, Types: []string{"BIGINT"}, Rows: [][]any{{1}}}, nil
+		},
+		Received: func() ingest.Status { return ingest.Status{} },
+		Ready:    func() bool { return true },
+		Version:  "1.2.3", Started: now, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
+		SelfMetrics: http.NotFoundHandler(),
+	})
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// calls are the API's contract: each has its answer in testdata.
+var calls = []struct {
+	name, method, path, body string
+	header                   string // Accept
+	status                   int
+}{
+	{"incidents", "GET", "/api/v1/incidents?status=open", "", "", 200},
+	{"incidents-of-an-unknown-status", "GET", "/api/v1/incidents?status=broken", "", "", 422},
+	{"incident", "GET", "/api/v1/incidents/INC-1", "", "", 200},
+	{"incident-missing", "GET", "/api/v1/incidents/INC-2", "", "", 404},
+	{"verdict", "GET", "/api/v1/incidents/INC-1/verdict", "", "", 200},
+	{"verdict-of-no-such-revision", "GET", "/api/v1/incidents/INC-1/verdict?revision=7", "", "", 404},
+	{"verdicts", "GET", "/api/v1/incidents/INC-1/verdicts", "", "", 200},
+	{"diagnose", "POST", "/api/v1/diagnose", `{"service":"cart"}`, "", 200},
+	{"diagnose-with-an-unknown-field", "POST", "/api/v1/diagnose", `{"servise":"cart"}`, "", 422},
+	{"diagnose-with-a-bad-time", "POST", "/api/v1/diagnose", `{"from":"yesterday"}`, "", 400},
+	{"changes", "GET", "/api/v1/changes", "", "", 200},
+	{"change", "POST", "/api/v1/changes", `{"id":"c2","kind":"flag","key":"free-shipping","to":"on"}`, "", 201},
+	{"change-of-nothing", "POST", "/api/v1/changes", `{"kind":"flag"}`, "", 400},
+	{"alarms", "GET", "/api/v1/alarms?state=ALARM", "", "", 200},
+	{"alarm-history", "GET", "/api/v1/alarms/history?alarm=latency%7Bcart%7D", "", "", 200},
+	{"rule", "POST", "/api/v1/alarms", `{"name":"deep-queue","expr":"queue_depth","compare":{"op":">","threshold":5}}`, "", 201},
+	{"rule-unknown-field", "POST", "/api/v1/alarms", `{"name":"x","color":"red"}`, "", 400},
+	{"rule-without-a-condition", "POST", "/api/v1/alarms", `{"name":"x","expr":"sum("}`, "", 400},
+	{"rule-removed-missing", "DELETE", "/api/v1/alarms/none", "", "", 404},
+	{"rule-removed", "DELETE", "/api/v1/alarms/deep-queue", "", "", 204},
+	{"services", "GET", "/api/v1/services", "", "", 200},
+	{"trace", "GET", "/api/v1/traces/" + traceID.String(), "", "", 200},
+	{"trace-missing", "GET", "/api/v1/traces/000000000000000000000000000000ff", "", "", 404},
+	{"trace-bad-id", "GET", "/api/v1/traces/xyz", "", "", 400},
+	{"logs", "GET", "/api/v1/logs?q=item&limit=1", "", "", 200},
+	{"logs-bad-query", "GET", "/api/v1/logs?q=level%3A%5B1", "", "", 400},
+	{"logs-too-slow", "GET", "/api/v1/logs?q=slow", "", "", 504},
+	{"logs-turned-around", "GET", "/api/v1/logs?from=2026-03-04T00:00:00Z&to=2026-03-03T00:00:00Z", "", "", 400},
+	{"spans", "GET", "/api/v1/spans?q=service:cart", "", "", 200},
+	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
+	{"status", "GET", "/api/v1/status", "", "", 200},
+}
+
+func TestGoldenAnswers(t *testing.T) {
+	srv := newServer(t)
+	for _, c := range calls {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), c.method, srv.URL+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.body != "" {
+				req.Header.Set("Content-Type", "application/json")
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			raw, _ := io.ReadAll(res.Body)
+			if res.StatusCode != c.status {
+				t.Errorf("status %d, want %d: %s", res.StatusCode, c.status, raw)
+			}
+			if want := "application/problem+json"; c.status >= 400 && res.Header.Get("Content-Type") != want {
+				t.Errorf("content type %q, want %q", res.Header.Get("Content-Type"), want)
+			}
+			if c.status == http.StatusNoContent {
+				return
+			}
+			var got bytes.Buffer
+			if err := json.Indent(&got, raw, "", "  "); err != nil {
+				t.Fatalf("%v in %s", err, raw)
+			}
+			golden := filepath.Join("testdata", c.name+".json")
+			if *update {
+				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got.String(), string(want)); diff != "" {
+				t.Errorf("(-got +want)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryRouteHasAGoldenAnswer(t *testing.T) {
+	srv := newServer(t)
+	res, err := http.Get(srv.URL + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var spec struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&spec); err != nil {
+		t.Fatal(err)
+	}
+	if len(spec.Paths) == 0 {
+		t.Fatal("no routes")
+	}
+	for path, methods := range spec.Paths {
+		for method := range methods {
+			found := false
+			for _, c := range calls {
+				found = found || strings.EqualFold(c.method, method) && matches(path, c.path)
+			}
+			if !found {
+				t.Errorf("%s %s has no golden answer", strings.ToUpper(method), path)
+			}
+		}
+	}
+}
+
+func matches(pattern, path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	p, q := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(p) != len(q) {
+		return false
+	}
+	for i := range p {
+		if p[i] != q[i] && !strings.HasPrefix(p[i], "{") {
+			return false
+		}
+	}
+	return true
+}
+
+func TestVerdictInTheFormAskedFor(t *testing.T) {
+	srv := newServer(t)
+	for accept, want := range map[string]string{"text/markdown": "text/markdown; charset=utf-8", "text/plain": "text/plain; charset=utf-8", "*/*": "application/json"} {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/v1/incidents/INC-1/verdict", nil)
+		req.Header.Set("Accept", accept)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if got := res.Header.Get("Content-Type"); got != want {
+			t.Errorf("Accept %s gives %s, want %s", accept, got, want)
+		}
+	}
+}
+
+func TestPagesShowIncidents(t *testing.T) {
+	srv := newServer(t)
+	for path, want := range map[string]string{"/": "cart is slow", "/incidents/INC-1": "own code became slow", "/?lang=ko": `lang="ko"`} {
+		res, err := http.Get(srv.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != 200 || !strings.Contains(string(b), want) {
+			t.Errorf("GET %s: %s, without %q:\n%s", path, res.Status, want, b)
+		}
+	}
+}
+
+func TestForeignHostsAndOriginsAreRefused(t *testing.T) {
+	srv := newServer(t)
+	for _, c := range []struct {
+		name, host, origin string
+		status             int
+	}{
+		{"loopback", "", "", 200},
+		{"name that resolves to us", "evil.example", "", 403},
+		{"own origin", "", srv.URL, 200},
+		{"foreign origin", "", "https://evil.example", 403},
+		{"no origin", "", "null", 403},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/v1/incidents", nil)
+			if c.host != "" {
+				req.Host = c.host
+			}
+			if c.origin != "" {
+				req.Header.Set("Origin", c.origin)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != c.status {
+				t.Errorf("status %d, want %d", res.StatusCode, c.status)
+			}
+		})
+	}
+}
+
+func FuzzTimes(f *testing.F) {
+	for _, s := range []string{"", "1", "-1.5", "2026-03-04T05:06:07Z", "1e300", "NaN"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := api.ParseTime("from", s, now)
+		if err == nil && (got.Year() < 1600 || got.Year() > 2300) && !strings.Contains(s, "T") {
+			t.Errorf("%q is %s", s, got)
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// routes lists every operation of the API.
+func (s *server) routes(a huma.API) {
+	get(a, "/api/v1/incidents", "Incidents, newest first", s.incidents)
+	get(a, "/api/v1/incidents/{id}", "One incident with its newest verdict", s.incident)
+	get(a, "/api/v1/incidents/{id}/verdict", "One revision of an incident's verdict", s.verdict)
+	get(a, "/api/v1/incidents/{id}/verdicts", "All revisions of an incident's verdict", s.verdicts)
+	post(a, "/api/v1/diagnose", "Make a verdict now", http.StatusOK, s.diagnose)
+	get(a, "/api/v1/changes", "Changes, oldest first", s.changes)
+	post(a, "/api/v1/changes", "Record a change", http.StatusCreated, s.recordChange)
+	get(a, "/api/v1/alarms", "Alarms and the rules behind them", s.alarms)
+	huma.Post(a, "/api/v1/alarms", wrap(s.putRule), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Add or replace an alarm rule", http.StatusCreated
+		o.SkipValidateBody = true // alarm.ParseRule says more of what is wrong
+	})
+	huma.Delete(a, "/api/v1/alarms/{name}", wrap(s.deleteRule), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Remove an alarm rule", http.StatusNoContent
+	})
+	get(a, "/api/v1/alarms/history", "Transitions of alarms, oldest first", s.history)
+	get(a, "/api/v1/services", "Services, their operations, and who calls whom", s.services)
+	get(a, "/api/v1/traces/{id}", "One trace with its log lines and critical path", s.trace)
+	get(a, "/api/v1/logs", "Search log records, newest first", s.logs)
+	get(a, "/api/v1/spans", "Search spans, newest first", s.spans)
+	post(a, "/api/v1/sql", "Read-only SQL over the views logs and spans", http.StatusOK, s.sql)
+	get(a, "/api/v1/status", "What is running and what was received", s.status)
+}
+
+type handler[I, O any] func(ctx context.Context, in *I) (*O, error)
+
+func get[I, O any](a huma.API, path, summary string, h handler[I, O]) {
+	huma.Get(a, path, wrap(h), func(o *huma.Operation) { o.Summary = summary })
+}
+
+func post[I, O any](a huma.API, path, summary string, status int, h handler[I, O]) {
+	huma.Post(a, path, wrap(h), func(o *huma.Operation) { o.Summary, o.DefaultStatus = summary, status })
+}
+
+func wrap[I, O any](h handler[I, O]) func(context.Context, *I) (*O, error) {
+	return func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, problem(err)
+		}
+		return out, nil
+	}
+}
+
+// body is an answer as JSON. It is encoded by encoding/json alone, because the model's types define their own JSON.
+type body struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func answer(v any) (*body, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return &body{"application/json", append(b, '\n')}, nil
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s) // text always encodes
+	return string(b)
+}

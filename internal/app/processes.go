@@ -1,0 +1,79 @@
+package app
+
+import (
+	"strconv"
+	"sync"
+
+	"triage/internal/ingest"
+	"triage/internal/model"
+)
+
+// maxProcesses bounds what is remembered; process IDs are few, those of restarted processes are forgotten first.
+const maxProcesses = 4096
+
+// processes learns from what services say of themselves which process of this host is which service.
+type processes struct {
+	host string
+	mu   sync.RWMutex // guards the rest
+	pids map[int]string
+}
+
+func newProcesses(host string) *processes {
+	return &processes{host: host, pids: map[int]string{}}
+}
+
+func (p *processes) observe(b *model.Batch) {
+	var last *model.Resource
+	for i := range b.Spans {
+		if r := b.Spans[i].Resource; r != last {
+			p.learn(r.Service, r.Attrs.Str("host.name"), r.Attrs.Str("process.pid"))
+			last = r
+		}
+	}
+	for i := range b.Logs {
+		if r := b.Logs[i].Resource; r != last {
+			p.learn(r.Service, r.Attrs.Str("host.name"), r.Attrs.Str("process.pid"))
+			last = r
+		}
+	}
+}
+
+func (p *processes) learn(service, host, pid string) {
+	n, err := strconv.Atoi(pid)
+	if err != nil || host != p.host {
+		return
+	}
+	p.mu.RLock()
+	known := p.pids[n] == service
+	p.mu.RUnlock()
+	if known {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pids) >= maxProcesses {
+		clear(p.pids) // the living ones are learned again with their next batch
+	}
+	p.pids[n] = service
+}
+
+func (p *processes) services() map[int]string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	m := make(map[int]string, len(p.pids))
+	for pid, service := range p.pids {
+		m[pid] = service
+	}
+	return m
+}
+
+// watched is a Deriver that also learns processes.
+type watched struct {
+	ingest.Deriver
+	*processes
+}
+
+func (w watched) Observe(b *model.Batch) {
+	w.observe(b)
+	w.Deriver.Observe(b)
+}
