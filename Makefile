@@ -2,7 +2,7 @@
 TAGS    := duckdb_arrow
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-LINT    := go tool -modfile=tools/go.mod golangci-lint
+TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
 .PHONY: build demo test check lint fmt bench fuzz help
@@ -14,19 +14,23 @@ demo: build ## start triage with the demo shop, inject a fault, print the verdic
 	bin/triage demo --once
 
 test: ## run all tests
-	go test -race -tags $(TAGS) ./...
+	go test -tags $(TAGS) ./...
 
-test-demo: build ## let the demo shop fail for real, and compare the verdicts with what was injected
+test-race: ## run the tests under the race detector, without those that only take longer under it
+	go test -race -short -tags $(TAGS) ./...
+
+test-demo: build ## break the demo shop for real, and compare the verdict with what was broken
 	bin/triage demo --scenario pool-exhaustion --once --json
-	bin/triage demo --scenario own-bug --once --json
 
 check: lint test ## lint, then test
 
 lint: ## look for mistakes without running anything
-	$(LINT) run ./...
+	@test -z "$$(gofmt -l cmd internal client demo)" || { gofmt -l cmd internal client demo; echo 'run make fmt'; exit 1; }
+	go vet -tags $(TAGS) ./...
+	$(TOOL) staticcheck -tags $(TAGS) ./...
 
 fmt: ## format the code
-	$(LINT) fmt ./...
+	gofmt -w cmd internal client demo
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...

@@ -76,7 +76,7 @@ Scenarios:
 	f.BoolVar(&o.JSON, "json", false, "print one JSON object a scenario on standard output")
 	f.StringVar(&o.Data, "data", os.Getenv("TRIAGE_DATA"), "directory for what triage stores; default a temporary one (TRIAGE_DATA)")
 	f.BoolVar(&o.Keep, "keep", false, "keep data and logs")
-	f.DurationVar(&o.Warmup, "warmup", 40*time.Second, "normal traffic before anything breaks")
+	f.DurationVar(&o.Warmup, "warmup", 60*time.Second, "normal traffic before anything breaks")
 	f.Float64Var(&o.Rate, "rate", 30, "requests a second")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the customers' behaviour")
 	f.StringVar(&o.HTTP, "listen-http", env("TRIAGE_LISTEN_HTTP", "127.0.0.1:4320"), "address of the page and the API (TRIAGE_LISTEN_HTTP)")

@@ -162,7 +162,7 @@ func TestTakenPortIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	r := run{Options: Options{HTTP: "127.0.0.1:0", OTLPGRPC: l.Addr().String(), OTLPHTTP: "127.0.0.1:0"}}
 	err = r.portsAreFree()
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "TRIAGE_LISTEN_OTLP_GRPC") {
@@ -224,7 +224,7 @@ func TestFleet(t *testing.T) {
 	}
 	srv := grpc.NewServer()
 	ptraceotlp.RegisterGRPCServer(srv, collector)
-	go srv.Serve(l)
+	go func() { _ = srv.Serve(l) }()
 	defer srv.Stop()
 
 	exe, err := os.Executable()
@@ -235,7 +235,7 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestFleet(t *testing.T) {
 					continue
 				}
 				text, _ := io.ReadAll(res.Body)
-				res.Body.Close()
+				_ = res.Body.Close()
 				if res.StatusCode != http.StatusOK {
 					failed.Add(1)
 					t.Logf("%s: %s", res.Status, text)

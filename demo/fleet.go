@@ -51,12 +51,12 @@ func newFleet(exe, dir, otlp string, seed uint64, say func(string, ...any)) (*fl
 		// The broker opens its port itself; so does everybody where listeners cannot be handed down.
 		if name != "nats" && inheritsListeners {
 			if f.listeners[name], err = l.(*net.TCPListener).File(); err != nil {
-				l.Close()
+				_ = l.Close()
 				f.stop()
 				return nil, fmt.Errorf("keep the port of %s: %w", name, err)
 			}
 		}
-		l.Close()
+		_ = l.Close()
 	}
 	// The outside world goes by its own names.
 	f.hosts["acquirer.example"], f.hosts["supplier.example"] = f.hosts["acquirer"], f.hosts["supplier"]
@@ -97,7 +97,7 @@ func (f *fleet) run(ctx context.Context, name, version string) error {
 	if err != nil {
 		return err
 	}
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	cfg := shop.Config{
 		Process: name, Version: version, Listen: "127.0.0.1:0", Control: control.Addr().String(), Hosts: f.hosts,
 		OTLP: f.otlp, Database: f.database, Dir: filepath.Join(f.dir, name), Seed: f.seed,
@@ -109,14 +109,14 @@ func (f *fleet) run(ctx context.Context, name, version string) error {
 		if err != nil {
 			return err
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }()
 		cmd.ExtraFiles, cfg.Control = append(cmd.ExtraFiles, file), "fd:3"
 		if main != nil {
 			cmd.ExtraFiles, cfg.Listen = append(cmd.ExtraFiles, main), "fd:4"
 		}
 	case name != "nats":
 		cfg.Listen = f.hosts[name]
-		control.Close()
+		_ = control.Close()
 	}
 	line, err := json.Marshal(cfg)
 	if err != nil {
@@ -147,7 +147,7 @@ func (m member) ask(ctx context.Context, method, path string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("%s %s of %s: status %d", method, path, m.name, res.StatusCode)
 	}
@@ -229,7 +229,7 @@ func (f *fleet) stop() {
 	}
 	for _, l := range f.listeners {
 		if l != nil {
-			l.Close()
+			_ = l.Close()
 		}
 	}
 	clear(f.listeners)

@@ -96,7 +96,7 @@ func startPostgres(ctx context.Context, dir, logs string) (*proc, shop.Database,
 	}
 	admin, err := sql.Open("pgx", dsn("postgres"))
 	if err == nil {
-		defer admin.Close()
+		defer func() { _ = admin.Close() }()
 		if err = p.wait(ctx, 20*time.Second, admin.PingContext); err == nil {
 			_, err = admin.ExecContext(ctx, "CREATE DATABASE stock")
 		}
@@ -139,6 +139,6 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -33,7 +33,7 @@ func start(name, dir string, cmd *exec.Cmd, stdin []byte) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup(cmd.SysProcAttr)
 	var pipe io.WriteCloser
@@ -63,7 +63,7 @@ func start(name, dir string, cmd *exec.Cmd, stdin []byte) (*proc, error) {
 func (p *proc) stop(sig syscall.Signal, grace time.Duration) {
 	signalProcess(p.cmd.Process, sig)
 	if p.life != nil {
-		p.life.Close()
+		_ = p.life.Close()
 	}
 	select {
 	case <-p.done:

@@ -125,7 +125,7 @@ func (r *run) portsAreFree() error {
 				"TRIAGE_"+strings.ToUpper(strings.ReplaceAll(p.flag, "-", "_"))))
 			continue
 		}
-		l.Close()
+		_ = l.Close()
 	}
 	return errors.Join(errs...)
 }

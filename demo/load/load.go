@@ -141,7 +141,7 @@ func (g *Generator) send(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (d Database) open(tel *Telemetry) (*sql.DB, error) {
 	db.SetMaxOpenConns(poolSize)
 	db.SetMaxIdleConns(poolSize)
 	if _, err := otelsql.RegisterDBStatsMetrics(db, opts...); err != nil {
-		db.Close()
+		_ = db.Close()
 		return nil, fmt.Errorf("register the metrics of database %s: %w", dbName, err)
 	}
 	return db, nil
@@ -111,7 +111,7 @@ func Migrate(ctx context.Context, d Database, seed uint64) error {
 	if err != nil {
 		return fmt.Errorf("open database %s: %w", dbName, err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return fmt.Errorf("create tables: %w", err)
 	}

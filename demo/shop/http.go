@@ -73,7 +73,7 @@ func call(ctx context.Context, c *http.Client, url string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode >= 300 {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 300))
 		return &statusError{res.StatusCode, string(bytes.TrimSpace(text))}
@@ -181,7 +181,7 @@ func httpUnit(h http.Handler) *unit {
 		stop: func(ctx context.Context) error {
 			draining.Store(true)
 			if l := listener.Load(); l != nil {
-				(*l).Close()
+				_ = (*l).Close()
 			}
 			// The first look comes late enough to count a connection that was just accepted.
 			for deadline := time.Now().Add(idleFor + time.Second); ; {

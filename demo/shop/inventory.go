@@ -65,7 +65,7 @@ func newInventory(ctx context.Context, e *env) (*unit, error) {
 	}
 	ev, err := newEvents(ctx, e)
 	if err != nil {
-		db.Close()
+		_ = db.Close()
 		return nil, err
 	}
 	s := &inventory{env: e, db: db, dialect: e.cfg.Database, supplier: e.client(2 * time.Second)}
@@ -82,7 +82,7 @@ func newInventory(ctx context.Context, e *env) (*unit, error) {
 	})
 	u.close = func() {
 		ev.close()
-		db.Close()
+		_ = db.Close()
 	}
 	return u, nil
 }
@@ -114,7 +114,7 @@ func (s *inventory) list(ctx context.Context, in *listRequest) (*productList, er
 	if err != nil {
 		return nil, s.fail(ctx, "list products", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	out := &productList{}
 	for rows.Next() {
 		var p product
@@ -126,7 +126,7 @@ func (s *inventory) list(ctx context.Context, in *listRequest) (*productList, er
 	if err := rows.Err(); err != nil {
 		return nil, s.fail(ctx, "list products", err)
 	}
-	rows.Close()                               // gives the connection back before what takes longer
+	_ = rows.Close()                           // gives the connection back before what takes longer
 	wait(ctx, around(4*time.Millisecond, 0.3)) // reads the pictures' addresses from a cache
 	return out, nil
 }
@@ -189,7 +189,7 @@ func (s *inventory) reserve(ctx context.Context, in *reserveOrder) (*reserveAnsw
 	if err != nil {
 		return nil, s.fail(ctx, "begin reservation", err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // nothing to do after a commit
 	// One order of rows for everybody keeps two sales from waiting for each other.
 	lines := slices.SortedFunc(slices.Values(in.Lines), func(a, b Line) int { return cmp.Compare(a.SKU, b.SKU) })
 	for _, line := range lines {
@@ -227,7 +227,7 @@ func (s *inventory) release(ctx context.Context, in *reserveOrder) (*empty, erro
 	if err != nil {
 		return nil, s.fail(ctx, "begin release", err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // nothing to do after a commit
 	if _, err := tx.ExecContext(ctx, s.dialect.query("UPDATE stock SET reserved = reserved - (SELECT r.qty FROM reservations r "+
 		"WHERE r.id = $1 AND r.sku = stock.sku AND r.warehouse = stock.warehouse) "+
 		"WHERE (sku, warehouse) IN (SELECT sku, warehouse FROM reservations WHERE id = $1 AND state = 'held')"), in.ID); err != nil {
@@ -250,7 +250,7 @@ func (s *inventory) quote(ctx context.Context, in *linesRequest) (*productList, 
 	if err != nil {
 		return nil, s.fail(ctx, "begin quote", err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // nothing to do after a commit
 	out := &productList{}
 	for _, line := range in.Lines {
 		p, err := s.find(ctx, tx, line.SKU)

@@ -69,7 +69,7 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 	}
 	ev, err := newEvents(ctx, e)
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	s := &order{env: e, inventory: conn, payment: e.client(3 * time.Second), events: ev, discounts: map[string]int{}}
@@ -83,7 +83,7 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 	u.faults = map[string]func(bool){"slow-validation": s.thorough.Store}
 	u.close = func() {
 		ev.close()
-		conn.Close()
+		_ = conn.Close()
 	}
 	return u, nil
 }

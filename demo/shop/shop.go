@@ -140,7 +140,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// A dead endpoint must not keep the process: what cannot be sent in two seconds is lost.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	tel.Shutdown(flush)
+	_ = tel.Shutdown(flush)
 	return err
 }
 
@@ -159,12 +159,12 @@ func RunWith(ctx context.Context, cfg Config, tel *Telemetry) error {
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", cfg.Process, err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	control, err := listen(cfg.Control)
 	if err != nil {
 		return fmt.Errorf("listen for control of %s: %w", cfg.Process, err)
 	}
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	u, err := build(ctx, &env{cfg: cfg, tel: tel, log: tel.Logger(cfg.Process)})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", cfg.Process, err)
@@ -222,6 +222,6 @@ func listen(where string) (net.Listener, error) {
 		return nil, fmt.Errorf("descriptor %q: %w", where, err)
 	}
 	f := os.NewFile(n, where)
-	defer f.Close() // FileListener works on a copy.
+	defer func() { _ = f.Close() }() // FileListener works on a copy.
 	return net.FileListener(f)
 }

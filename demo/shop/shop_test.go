@@ -111,7 +111,7 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -140,7 +140,7 @@ func control(address, method, path string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("status %d", res.StatusCode)
 	}
@@ -166,7 +166,7 @@ func (s *shopUnderTest) send(t *testing.T, method, path string, body any) (int, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	out, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func TestSoldOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
+	defer func() { _ = pool.Close() }()
 	s := &inventory{env: &env{tel: tel, log: tel.Logger("test")}, db: pool, dialect: db}
 	if _, err := pool.Exec("UPDATE stock SET on_hand = 5 WHERE sku = '" + SKU(1) + "'"); err != nil {
 		t.Fatal(err)

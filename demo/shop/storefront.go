@@ -36,7 +36,7 @@ func newStorefront(_ context.Context, e *env) (*unit, error) {
 	// Outside of the server's span, so that the span carries the user too.
 	handler := s.identify(e.tel.server(mux))
 	u := httpUnit(handler)
-	u.close = func() { conn.Close() }
+	u.close = func() { _ = conn.Close() }
 	return u, nil
 }
 
@@ -133,5 +133,5 @@ func (s *storefront) quote(r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	return invoke[productList](ctx, s.inventory, "/"+inventoryService+"/QuoteLines", linesRequest{in.Lines})
+	return invoke[productList](ctx, s.inventory, "/"+inventoryService+"/QuoteLines", linesRequest(in))
 }

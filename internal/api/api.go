@@ -85,7 +85,7 @@ func New(o Options) http.Handler {
 	if o.SelfMetrics != nil {
 		mux.Handle("GET /metrics", o.SelfMetrics)
 	}
-	return Guard(o.AllowedHosts, mux)
+	return Guard(o.AllowedHosts, GuardTenant(mux))
 }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {

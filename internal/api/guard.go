@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"triage/internal/ingest"
 )
 
 // Guard refuses requests to names that are not ours (DNS rebinding) and requests that a browser makes for another
@@ -32,6 +34,19 @@ func refuse(w http.ResponseWriter, why string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(http.StatusForbidden)
 	_, _ = w.Write([]byte(`{"title":"Forbidden","status":403,"detail":` + quote(why) + "}\n"))
+}
+
+// GuardTenant refuses names of tenants that no edge would take: they become names of files.
+func GuardTenant(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := ingest.ParseTenant(r.Header.Get(ingest.TenantHeader)); err != nil {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"title":"Bad Request","status":400,"detail":` + quote(ingest.TenantHeader+": "+err.Error()) + "}\n"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // GuardHost refuses requests to names that are not ours, and leaves origins to the handler's own rules.

@@ -28,9 +28,9 @@ func ReplayCommand() *cobra.Command {
 recording's own time passes. The same recording gives the same verdicts. It needs no server and touches none.
 
 With --json each incident and each revision of a verdict is one line.`,
-		Example: `  triage record --to late-orders --for 5m
-  triage replay late-orders
-  triage replay late-orders --data look && triage serve --data look`,
+		Example: `  triage record --to slow-cart --for 5m
+  triage replay slow-cart
+  triage replay slow-cart --data look && triage serve --data look`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {

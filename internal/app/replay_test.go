@@ -162,7 +162,7 @@ func text(t *testing.T, v any) string {
 // TestReplay records a slowdown while it is being diagnosed, and replays it twice: the verdicts are the same to the last
 // digit, and name what was injected.
 func TestReplay(t *testing.T) {
-	w := simtest.World{Start: time.Date(2026, 3, 1, 12, 0, 2, 0, time.UTC), Normal: 3 * time.Minute, Bad: 100 * time.Second, Rate: 6, Seed: 3,
+	w := simtest.World{Start: time.Date(2026, 3, 1, 12, 0, 2, 0, time.UTC), Normal: 2 * time.Minute, Bad: 70 * time.Second, Rate: 6, Seed: 3,
 		Fault: simtest.Fault{CartCode: 400 * time.Millisecond}}
 	dir := filepath.Join(t.TempDir(), "recording")
 	want := live(t, w, dir)
@@ -237,4 +237,36 @@ func TestReplayTorn(t *testing.T) {
 	if _, err := Replay(t.Context(), ReplayOptions{Path: filepath.Join(dir, "none")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("replay of nothing: %v, want ErrNotExist", err)
 	}
+}
+
+// BenchmarkReplay replays an incident among some 450 spans a second, with all revisions of its verdict.
+func BenchmarkReplay(b *testing.B) {
+	w := simtest.World{Start: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Normal: 3 * time.Minute, Bad: 2 * time.Minute, Rate: 30, Seed: 3,
+		Fault: simtest.Fault{CartCode: 400 * time.Millisecond}}
+	dir := filepath.Join(b.TempDir(), "recording")
+	out, err := record.Create(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := out.Begin(record.Header{Start: w.Start, Host: "host-a"}); err != nil {
+		b.Fatal(err)
+	}
+	for _, a := range arrivals(w) {
+		if err := out.Write(a.at, a.batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := out.Close(w.At()); err != nil {
+		b.Fatal(err)
+	}
+	rows := out.Counts().Spans + out.Counts().Logs
+	for b.Loop() {
+		res, err := Replay(b.Context(), ReplayOptions{Path: dir})
+		if err != nil || len(res.Verdicts) == 0 {
+			b.Fatal(err, len(res.Verdicts))
+		}
+		b.ReportMetric(res.Speed(), "x-real-time")
+	}
+	b.ReportMetric(float64(out.Bytes())/float64(rows), "B/row")
+	b.ReportMetric(float64(rows), "rows")
 }

@@ -27,8 +27,8 @@ func recordCommand(o *options) *cobra.Command {
 after --for, or when interrupted; what was received until then is kept. "triage replay DIR" gives the verdicts again.
 
 A verdict needs to know what is usual: begin a minute or two before the trouble does.`,
-		Example: `  triage record --to late-orders --for 5m
-  triage replay late-orders`,
+		Example: `  triage record --to slow-cart --for 5m
+  triage replay slow-cart`,
 		Args: args(cobra.NoArgs),
 	}
 	cmd.RunE = o.run(func(ctx context.Context, e *env, _ []string) error {

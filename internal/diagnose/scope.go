@@ -189,18 +189,35 @@ func total(steps []store.TimelineStat, o operation, w store.Window) (t sum) {
 	return t
 }
 
+// totals adds up every operation's steps within a window, in one pass: there may be as many operations as steps.
+func totals(steps []store.TimelineStat, w store.Window) map[operation]sum {
+	out := map[operation]sum{}
+	for _, s := range steps {
+		if w.Contains(s.At) {
+			o := operation{s.Service, s.Operation, s.Kind}
+			t := out[o]
+			t.count += s.Count
+			t.errors += s.Errors
+			t.seconds += s.Mean * float64(s.Count)
+			out[o] = t
+		}
+	}
+	return out
+}
+
 // choose picks the operation that the verdict is about: of the services with alarms (or the one asked for, or all) the
 // outermost, because that is what people feel and what its traces contain everything of; of its operations the one with
 // the most requests gone bad.
 func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time, settled store.Window) {
 	before := store.Window{From: maxTime(settled.From, onset.Add(-lead)), To: onset.Add(-2 * time.Second)}
 	after := store.Window{From: onset, To: settled.To}
+	good, bad := totals(steps, before), totals(steps, after)
 	ops := map[operation]bool{}
 	for _, t := range steps {
 		ops[operation{t.Service, t.Operation, t.Kind}] = true
 	}
 	excess := func(o operation) float64 {
-		a, b := total(steps, o, after), total(steps, o, before)
+		a, b := bad[o], good[o]
 		if a.count == 0 {
 			return 0
 		}

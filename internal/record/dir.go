@@ -130,6 +130,9 @@ func (w *Writer) WriteFrame(f *Frame) error {
 	if f.End != nil {
 		return nil
 	}
+	if w.out == nil {
+		return errors.New("write recording: it was closed")
+	}
 	if w.out.n >= w.size {
 		if err := w.closeSegment(End{At: time.Unix(0, w.last)}); err != nil {
 			return err
@@ -159,10 +162,14 @@ func (w *Writer) openSegment() (err error) {
 		return fmt.Errorf("write recording: %w", err)
 	}
 	w.out = &counted{w: w.file}
-	w.zip, err = zstd.NewWriter(w.out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window),
-		zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return fmt.Errorf("write recording: %w", err)
+	if w.zip == nil {
+		w.zip, err = zstd.NewWriter(w.out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window),
+			zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return fmt.Errorf("write recording: %w", err)
+		}
+	} else {
+		w.zip.Reset(w.out)
 	}
 	if _, err := w.zip.Write(append([]byte(magic), headerFrame(h)...)); err != nil {
 		return fmt.Errorf("write recording: %w", err)
@@ -177,7 +184,7 @@ func (w *Writer) closeSegment(end End) error {
 	err = errors.Join(err, w.zip.Close(), w.file.Sync(), w.file.Close())
 	w.manifest.Segments = append(w.manifest.Segments,
 		Segment{File: filepath.Base(w.file.Name()), Bytes: w.out.n})
-	w.file, w.out, w.zip = nil, nil, nil
+	w.file, w.out = nil, nil
 	if err != nil {
 		return fmt.Errorf("write recording: %w", err)
 	}
@@ -218,7 +225,7 @@ func (w *Writer) Close(at time.Time) error {
 	if w.header == nil {
 		return os.Remove(w.dir)
 	}
-	if w.zip == nil {
+	if w.out == nil {
 		return nil // closed, or broken
 	}
 	w.manifest.Complete = true

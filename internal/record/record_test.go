@@ -355,7 +355,7 @@ func TestTorn(t *testing.T) {
 	}
 	for what, content := range map[string][]byte{"compressed": whole, "plain": plain} {
 		most := 0
-		for cut := 300; cut < len(content); cut += 1 + len(content)/50 {
+		for cut := 300; cut < len(content); cut += 1 + len(content)/25 {
 			bad := bytes.Clone(content)
 			bad[cut] ^= 0x10
 			for change, bytes := range map[string][]byte{"cut": content[:cut], "bit": bad} {

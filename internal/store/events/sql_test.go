@@ -133,6 +133,45 @@ func TestSQLIsLockedDown(t *testing.T) {
 	}
 }
 
+// TestLockDown tries the second wall alone: queries that the first, which reads them, would refuse.
+func TestLockDown(t *testing.T) {
+	dir := t.TempDir()
+	secret, mine := filepath.Join(dir, "secret.csv"), filepath.Join(dir, "mine.csv")
+	for _, name := range []string{secret, mine} {
+		if err := os.WriteFile(name, []byte("password\nhunter2\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := newEngine(Options{Threads: 1, MemoryLimit: 64 << 20}, t.TempDir())
+	defer e.close()
+	db, err := e.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lockDown(t.Context(), db, []string{mine}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("SELECT * FROM '" + mine + "'"); err != nil {
+		t.Errorf("the allowed file: %v", err)
+	}
+	for _, query := range []string{
+		"SELECT * FROM '" + secret + "'",
+		"SELECT * FROM read_text('" + secret + "')",
+		"SELECT * FROM glob('/*')",
+		"COPY (SELECT 1) TO '" + secret + "'",
+		"ATTACH '" + filepath.Join(dir, "x.db") + "'",
+		"SET memory_limit='100GB'",
+		"SET enable_external_access=true",
+		"SET allowed_paths=['" + secret + "']",
+		"INSTALL httpfs",
+		"EXPORT DATABASE '" + dir + "/x'",
+	} {
+		if _, err := db.Exec(query); err == nil {
+			t.Errorf("%s was done", query)
+		}
+	}
+}
+
 func TestSQLIsEnded(t *testing.T) {
 	s := sqlStore(t)
 	start := time.Now()

@@ -52,21 +52,8 @@ func runSQL(ctx context.Context, req sqlRequest) (SQLResult, error) {
 			return SQLResult{}, fmt.Errorf("prepare %s: %w", name, err)
 		}
 	}
-	paths := make([]string, len(req.Paths))
-	for i, p := range req.Paths {
-		paths[i] = quote(p)
-	}
-	for _, set := range []string{
-		"SET allowed_paths=[" + strings.Join(paths, ",") + "]",
-		"SET max_temp_directory_size='1GiB'",
-		"SET allow_community_extensions=false",
-		"SET allow_persistent_secrets=false",
-		"SET enable_external_access=false",
-		"SET lock_configuration=true", // the last: nothing can be set after it
-	} {
-		if _, err := db.ExecContext(ctx, set); err != nil {
-			return SQLResult{}, fmt.Errorf("lock down: %w", err)
-		}
+	if err := lockDown(ctx, db, req.Paths); err != nil {
+		return SQLResult{}, err
 	}
 	rows, err := db.QueryContext(ctx, req.Query)
 	if err != nil {
@@ -74,6 +61,28 @@ func runSQL(ctx context.Context, req sqlRequest) (SQLResult, error) {
 	}
 	defer rows.Close()
 	return readResult(rows, req.Limits)
+}
+
+// lockDown leaves the database nothing of the system but the files of the views. It is the second wall: allowed, before
+// it, lets no query pass that would try.
+func lockDown(ctx context.Context, db *sql.DB, paths []string) error {
+	quoted := make([]string, len(paths))
+	for i, p := range paths {
+		quoted[i] = quote(p)
+	}
+	for _, set := range []string{
+		"SET allowed_paths=[" + strings.Join(quoted, ",") + "]",
+		"SET max_temp_directory_size='1GiB'",
+		"SET allow_community_extensions=false",
+		"SET allow_persistent_secrets=false",
+		"SET enable_external_access=false",
+		"SET lock_configuration=true", // the last: nothing can be set after it
+	} {
+		if _, err := db.ExecContext(ctx, set); err != nil {
+			return fmt.Errorf("lock down: %w", err)
+		}
+	}
+	return nil
 }
 
 func readResult(rows *sql.Rows, limits SQLLimits) (SQLResult, error) {
