@@ -53,7 +53,6 @@ var routes = map[string]string{
 // fake answers from routes and writes down what it was asked.
 type fake struct {
 	asked strings.Builder
-	stop  context.CancelFunc // ends the command when a stream was sent
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -54,9 +54,7 @@ func keyKind(key string) idKind {
 			return tracePlain
 		}
 	}
-	if strings.HasPrefix(base, "com/") { // logging.googleapis.com/spanId
-		base = base[len("com/"):]
-	}
+	base = strings.TrimPrefix(base, "com/") // logging.googleapis.com/spanId
 	if len(base) > 20 {
 		return noID
 	}

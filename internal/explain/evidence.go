@@ -14,8 +14,6 @@ import (
 // This file turns signs into what people are shown. A claim is a key and its arguments; package diagnose has the
 // sentence of each key in each language. Arguments are entities, names and numbers with units, never words.
 
-func (f *Facts) both() store.Window { return store.Window{From: f.Normal.From, To: f.Bad.To} }
-
 // compare is a claim with a number now and its usual.
 func (f *Facts) compare(key, kind string, e model.Entity, now, usual float64, unit string, args ...string) *model.Evidence {
 	link := SpansLink(f.Bad, EntityQuery(e))

@@ -78,18 +78,3 @@ func median(v []float64) float64 {
 		return (s[n/2-1] + s[n/2]) / 2
 	}
 }
-
-// deviation is the median absolute deviation, scaled to a standard deviation.
-func deviation(v []float64) float64 {
-	m := median(v)
-	d := make([]float64, 0, len(v))
-	for _, x := range v {
-		if !math.IsNaN(x) {
-			d = append(d, math.Abs(x-m))
-		}
-	}
-	if len(d) == 0 {
-		return 0
-	}
-	return 1.4826 * median(d)
-}

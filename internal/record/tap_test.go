@@ -145,7 +145,7 @@ func TestTapLimitsAndClose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var w io.Writer = io.Discard
+			w := io.Discard
 			if i == 0 {
 				w = &out
 			}

@@ -118,7 +118,7 @@ func escape(s string, literal bool) string {
 		r, text := p.next()
 		p.pos += len(text)
 		if !literal && r == '\\' && !p.end() {
-			r, text = p.next()
+			_, text = p.next()
 			p.pos += len(text)
 			out.WriteString(`\` + text)
 			continue

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/shirou/gopsutil/v4/common"
@@ -163,7 +164,7 @@ type set struct {
 
 // add adds one value; kv are labels, of which empty ones are left out.
 func (s *set) add(m metric, v float64, kv ...string) {
-	b := labels.NewBuilder(labels.EmptyLabels()).Set(labels.MetricName, m.name)
+	b := labels.NewBuilder(labels.EmptyLabels()).Set(promname.MetricNameLabel, m.name)
 	if s.host != "" {
 		b.Set("host_name", s.host)
 	}

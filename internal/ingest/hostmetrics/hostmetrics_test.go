@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"go.uber.org/goleak"
@@ -49,9 +50,9 @@ func stat(pid int, name string, user, system, pages int) string {
 // text is the series whose names begin with one of the prefixes, as "name{labels} value", sorted.
 func text(series []model.Series, prefixes ...string) (out []string) {
 	for _, s := range series {
-		name := s.Labels.Get(labels.MetricName)
+		name := s.Labels.Get(promname.MetricNameLabel)
 		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
-			ls := labels.NewBuilder(s.Labels).Del(labels.MetricName, "host_name").Labels()
+			ls := labels.NewBuilder(s.Labels).Del(promname.MetricNameLabel, "host_name").Labels()
 			v := strconv.FormatFloat(s.Samples[0].V, 'g', -1, 64)
 			if value.IsStaleNaN(s.Samples[0].V) {
 				v = "stale"
@@ -141,7 +142,7 @@ func TestProcesses(t *testing.T) {
 	}
 	chosen := func(series []model.Series) (pids []string) {
 		for _, s := range series {
-			if s.Labels.Get(labels.MetricName) == "process_thread_count" && !value.IsStaleNaN(s.Samples[0].V) {
+			if s.Labels.Get(promname.MetricNameLabel) == "process_thread_count" && !value.IsStaleNaN(s.Samples[0].V) {
 				pids = append(pids, s.Labels.Get("process_pid"))
 			}
 		}
@@ -270,7 +271,7 @@ func TestHere(t *testing.T) {
 	series := c.Collect(t.Context(), time.Now())
 	seen := map[string]bool{}
 	for _, s := range series {
-		name := s.Labels.Get(labels.MetricName)
+		name := s.Labels.Get(promname.MetricNameLabel)
 		seen[name] = true
 		v := s.Samples[0].V
 		if value.IsStaleNaN(v) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
@@ -79,7 +80,7 @@ func decodeV1(body []byte, b *model.Batch) (bad []string, err error) {
 			continue // it says something of no series that can be
 		}
 		b.Series = append(b.Series, model.Series{
-			Labels: labels.FromStrings(labels.MetricName, m.MetricFamilyName),
+			Labels: labels.FromStrings(promname.MetricNameLabel, m.MetricFamilyName),
 			Type:   strings.ToLower(m.Type.String()), Unit: m.Unit, Help: m.Help,
 		})
 	}

@@ -18,7 +18,6 @@ import (
 	commonconfig "github.com/prometheus/common/config"
 	commonmodel "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -268,7 +267,7 @@ func FuzzWrite(f *testing.F) {
 		w := httptest.NewRecorder()
 		s := &sink{accept: func(b *model.Batch) (ingest.Result, error) {
 			for i := range b.Series {
-				_ = b.Series[i].Labels.Get(labels.MetricName)
+				_ = b.Series[i].Labels.Get(commonmodel.MetricNameLabel)
 				_ = b.Series[i].Labels.Hash()
 			}
 			return ingest.Result{}, nil

@@ -235,7 +235,7 @@ func TestEverythingComesBackAsGiven(t *testing.T) {
 			if d := cmp.Diff(logsByID(lines.Rows), wantLogs, asGiven); d != "" {
 				t.Fatalf("%s: logs (-got +want):\n%s", when, d)
 			}
-			for _, x := range want {
+			for _, x := range want[:min(1, len(want))] {
 				trace, err := s.Trace(ctx, "", x.TraceID)
 				if err != nil {
 					t.Fatalf("%s: %v", when, err)
@@ -249,7 +249,6 @@ func TestEverythingComesBackAsGiven(t *testing.T) {
 				if d := cmp.Diff(byID(trace), same, asGiven); d != "" {
 					t.Fatalf("%s: trace (-got +want):\n%s", when, d)
 				}
-				break
 			}
 		}
 		for round := range rapid.IntRange(1, 3).Draw(t, "rounds") {

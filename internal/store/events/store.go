@@ -107,7 +107,6 @@ type Store struct {
 	slices  []*slice // of the tail, oldest first
 	ids     map[batchKey]int64
 	idFiles []idFile
-	lost    int    // blocks that could not be read
 	chunk   uint64 // number of the tail's next file
 	// flushErr is why the last flush failed.
 	flushErr error

@@ -137,7 +137,7 @@ type batch struct {
 }
 
 func (b *batch) add(ser *model.Series) error {
-	name := ser.Labels.Get(labels.MetricName)
+	name := ser.Labels.Get(commonmodel.MetricNameLabel)
 	b.tenant.meta.learn(name, Metadata{Type: ser.Type, Unit: ser.Unit, Help: ser.Help})
 	n := len(ser.Samples) + len(ser.Histograms)
 	if n == 0 {
@@ -256,7 +256,7 @@ func own(smp model.HistogramSample) (*histogram.Histogram, *histogram.FloatHisto
 func byTime(a, b exemplar.Exemplar) int { return int(min(max(a.Ts-b.Ts, -1), 1)) }
 
 func validLabels(ls labels.Labels) bool {
-	if ls.Get(labels.MetricName) == "" || !ls.IsValid(commonmodel.UTF8Validation) {
+	if ls.Get(commonmodel.MetricNameLabel) == "" || !ls.IsValid(commonmodel.UTF8Validation) {
 		return false
 	}
 	_, twice := ls.HasDuplicateLabelNames()
@@ -348,7 +348,7 @@ func (a *appenderV2) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64
 	if !opts.Metadata.IsEmpty() {
 		name := opts.MetricFamilyName
 		if name == "" {
-			name = ls.Get(labels.MetricName)
+			name = ls.Get(commonmodel.MetricNameLabel)
 		}
 		a.tenant.meta.learn(name, Metadata{Type: string(opts.Metadata.Type), Unit: opts.Metadata.Unit, Help: opts.Metadata.Help})
 	}

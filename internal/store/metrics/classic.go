@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -55,7 +56,7 @@ func holdsHistograms(s storage.Series) bool {
 
 // suffixed is the labels of a series under its classic name.
 func suffixed(ls labels.Labels, suffix string) *labels.Builder {
-	return labels.NewBuilder(ls).Set(labels.MetricName, ls.Get(labels.MetricName)+suffix)
+	return labels.NewBuilder(ls).Set(promname.MetricNameLabel, ls.Get(promname.MetricNameLabel)+suffix)
 }
 
 // fieldSeries is the sum or the count of a native histogram.

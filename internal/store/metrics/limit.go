@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -54,7 +55,7 @@ func (l *limiter) PreCreation(ls labels.Labels) error {
 	if !l.replayed.Load() {
 		return nil
 	}
-	name := ls.Get(labels.MetricName)
+	name := ls.Get(promname.MetricNameLabel)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -89,7 +90,7 @@ func (l *limiter) refuse(metric, place string) error {
 
 // PostCreation implements tsdb.SeriesLifecycleCallback.
 func (l *limiter) PostCreation(ls labels.Labels) {
-	name := ls.Get(labels.MetricName)
+	name := ls.Get(promname.MetricNameLabel)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total++
@@ -109,7 +110,7 @@ func (l *limiter) PostDeletion(gone map[chunks.HeadSeriesRef]labels.Labels) {
 	defer l.mu.Unlock()
 	l.largest = ""
 	for _, ls := range gone {
-		name := ls.Get(labels.MetricName)
+		name := ls.Get(promname.MetricNameLabel)
 		l.total--
 		if l.by[name]--; l.by[name] <= 0 {
 			delete(l.by, name)

@@ -103,25 +103,6 @@ func familyOf(name, typ string) string {
 	return name
 }
 
-// of is the metadata of the family that a series of this name belongs to.
-func (m *metadataSet) of(name string) Metadata {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if md, ok := m.families[name]; ok {
-		return md
-	}
-	// OpenMetrics names a counter's family without its suffix.
-	if base, ok := strings.CutSuffix(name, "_total"); ok {
-		return m.families[base]
-	}
-	for _, typ := range []string{"histogram", "summary"} {
-		if md, ok := m.families[familyOf(name, typ)]; ok && md.Type == typ {
-			return md
-		}
-	}
-	return Metadata{}
-}
-
 func (m *metadataSet) all() map[string]Metadata {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -97,8 +98,8 @@ func checkRange(w store.Window, step time.Duration) error {
 
 // newLine makes a line of nothing.
 func newLine(ls labels.Labels, typ string, start time.Time, step time.Duration, n int) store.Line {
-	line := store.Line{Name: ls.Get(labels.MetricName), Labels: ls.Map(), Type: typ, Start: start, Step: step, Values: make([]float64, n)}
-	delete(line.Labels, labels.MetricName)
+	line := store.Line{Name: ls.Get(promname.MetricNameLabel), Labels: ls.Map(), Type: typ, Start: start, Step: step, Values: make([]float64, n)}
+	delete(line.Labels, promname.MetricNameLabel)
 	for i := range line.Values {
 		line.Values[i] = math.NaN()
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -162,7 +163,7 @@ func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.L
 	if err != nil || len(vals) > 0 {
 		return vals, warns, err
 	}
-	if base, suffix := classicName(nameOf(ms)); suffix != "" && name != labels.MetricName {
+	if base, suffix := classicName(nameOf(ms)); suffix != "" && name != promname.MetricNameLabel {
 		return q.Querier.LabelValues(ctx, name, hints, renamed(ms, base, suffix == bucketSuffix)...)
 	}
 	if u := underscored(name); u != name {
@@ -190,7 +191,7 @@ func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms 
 // nameOf is the metric name that the matchers ask for, "" if they ask for none or several.
 func nameOf(ms []*labels.Matcher) string {
 	for _, m := range ms {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == promname.MetricNameLabel && m.Type == labels.MatchEqual {
 			return m.Value
 		}
 	}
@@ -218,8 +219,8 @@ func renamed(ms []*labels.Matcher, name string, withoutLE bool) []*labels.Matche
 	out := make([]*labels.Matcher, 0, len(ms))
 	for _, m := range ms {
 		switch {
-		case m.Name == labels.MetricName && m.Type == labels.MatchEqual:
-			out = append(out, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, name))
+		case m.Name == promname.MetricNameLabel && m.Type == labels.MatchEqual:
+			out = append(out, labels.MustNewMatcher(labels.MatchEqual, promname.MetricNameLabel, name))
 		case m.Name == labels.BucketLabel && withoutLE:
 		default:
 			out = append(out, m)
@@ -269,7 +270,7 @@ func (q *querier) resolve(ctx context.Context, ms []*labels.Matcher) ([]*labels.
 
 	plain := make([]*labels.Matcher, 0, len(ms))
 	for _, m := range ms {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == promname.MetricNameLabel && m.Type == labels.MatchEqual {
 			continue
 		}
 		if strings.Contains(m.Name, ".") {
@@ -285,11 +286,11 @@ func (q *querier) resolve(ctx context.Context, ms []*labels.Matcher) ([]*labels.
 		return plain, nil
 	}
 	equal := func(n string) []*labels.Matcher {
-		return append(plain, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, n))
+		return append(plain, labels.MustNewMatcher(labels.MatchEqual, promname.MetricNameLabel, n))
 	}
 	u := underscored(name)
 	base, suffix := classicName(u)
-	like, err := labels.NewMatcher(labels.MatchRegexp, labels.MetricName,
+	like, err := labels.NewMatcher(labels.MatchRegexp, promname.MetricNameLabel,
 		"("+regexp.QuoteMeta(u)+"|"+regexp.QuoteMeta(base)+")"+unitSuffix+"(?:_total|_bucket|_sum|_count)?")
 	if err != nil {
 		return nil, fmt.Errorf("match name %s: %w", name, err)
@@ -317,6 +318,6 @@ func (q *querier) resolve(ctx context.Context, ms []*labels.Matcher) ([]*labels.
 }
 
 func (q *querier) names(ctx context.Context, ms []*labels.Matcher, limit int) ([]string, error) {
-	names, _, err := q.Querier.LabelValues(ctx, labels.MetricName, &storage.LabelHints{Limit: limit}, ms...)
+	names, _, err := q.Querier.LabelValues(ctx, promname.MetricNameLabel, &storage.LabelHints{Limit: limit}, ms...)
 	return slices.Clone(names), err
 }

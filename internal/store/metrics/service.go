@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -90,7 +91,7 @@ func seriesOf(ctx context.Context, q storage.Querier, service string) (map[strin
 			series := set.At()
 			ls := series.Labels()
 			ids.learn(ls)
-			if !notOwn.MatchString(ls.Get(labels.MetricName)) {
+			if !notOwn.MatchString(ls.Get(promname.MetricNameLabel)) {
 				found[ls.String()] = series
 			}
 		}
@@ -131,7 +132,7 @@ func (ids identities) learn(ls labels.Labels) {
 		}
 		ids[strings.Join(pairs, "\x00")] = ms
 	}
-	if ls.Get(labels.MetricName) == "target_info" {
+	if ls.Get(promname.MetricNameLabel) == "target_info" {
 		add("job", ls.Get("job"), "instance", ls.Get("instance"))
 	}
 	add("host_name", ls.Get("host_name"), "process_pid", ls.Get("process_pid"))
@@ -170,10 +171,10 @@ func (s *Store) sources(tenant string, found map[string]storage.Series) []source
 	byName := map[string][]source{}
 	for _, series := range found {
 		ls := series.Labels()
-		name := ls.Get(labels.MetricName)
+		name := ls.Get(promname.MetricNameLabel)
 		base, suffix := classicName(name)
 		sibling := func(suffix string) storage.Series {
-			return found[labels.NewBuilder(ls).Set(labels.MetricName, base+suffix).Labels().String()]
+			return found[labels.NewBuilder(ls).Set(promname.MetricNameLabel, base+suffix).Labels().String()]
 		}
 		src := source{labels: ls, value: series}
 		switch {
@@ -183,13 +184,13 @@ func (s *Store) sources(tenant string, found map[string]storage.Series) []source
 			continue // said by its count
 		case suffix == countSuffix && sibling(sumSuffix) != nil:
 			src = source{
-				labels: labels.NewBuilder(ls).Set(labels.MetricName, base).Labels(),
+				labels: labels.NewBuilder(ls).Set(promname.MetricNameLabel, base).Labels(),
 				sum:    sibling(sumSuffix), count: series,
 			}
 		default:
 			src.counter = strings.HasSuffix(name, "_total") || typeOf(name) == "counter"
 		}
-		byName[src.labels.Get(labels.MetricName)] = append(byName[src.labels.Get(labels.MetricName)], src)
+		byName[src.labels.Get(promname.MetricNameLabel)] = append(byName[src.labels.Get(promname.MetricNameLabel)], src)
 	}
 	var out []source
 	names := slices.Sorted(maps.Keys(byName))

@@ -278,7 +278,7 @@ var tenantName = regexp.MustCompile(`^[A-Za-z0-9!_.*'()-]{1,150}$`)
 
 func checkTenant(name string) error {
 	if !tenantName.MatchString(name) || name == "." || name == ".." {
-		return fmt.Errorf("tenant %q: want 1 to 150 letters, digits or !-_.*'() and neither . nor ..", name)
+		return fmt.Errorf("tenant %q: want 1 to 150 letters, digits or any of !-_.*'(), but not dots alone", name)
 	}
 	return nil
 }

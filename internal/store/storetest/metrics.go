@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	promname "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -53,7 +54,7 @@ func appendSeries(t *testing.T, m store.Metrics, series ...model.Series) {
 
 // every makes a series with one sample each step, beginning at metricsStart.
 func every(step time.Duration, values []float64, nameAndLabels ...string) model.Series {
-	s := model.Series{Labels: labels.FromStrings(append([]string{labels.MetricName}, nameAndLabels...)...)}
+	s := model.Series{Labels: labels.FromStrings(append([]string{promname.MetricNameLabel}, nameAndLabels...)...)}
 	for i, v := range values {
 		s.Samples = append(s.Samples, model.Sample{T: metricsStart.Add(time.Duration(i) * step).UnixMilli(), V: v})
 	}
@@ -121,7 +122,7 @@ func metricsRejections(t *testing.T, m store.Metrics) {
 	last := metricsStart.Add(time.Minute).UnixMilli()
 	one := func(at int64, v float64, nameAndLabels ...string) model.Series {
 		return model.Series{
-			Labels:  labels.FromStrings(append([]string{labels.MetricName}, nameAndLabels...)...),
+			Labels:  labels.FromStrings(append([]string{promname.MetricNameLabel}, nameAndLabels...)...),
 			Samples: []model.Sample{{T: at, V: v}},
 		}
 	}
@@ -179,7 +180,7 @@ func observed(n int) *histogram.Histogram {
 }
 
 func histogramSeries(step time.Duration, counts []int, nameAndLabels ...string) model.Series {
-	s := model.Series{Labels: labels.FromStrings(append([]string{labels.MetricName}, nameAndLabels...)...)}
+	s := model.Series{Labels: labels.FromStrings(append([]string{promname.MetricNameLabel}, nameAndLabels...)...)}
 	for i, n := range counts {
 		s.Histograms = append(s.Histograms, model.HistogramSample{T: metricsStart.Add(time.Duration(i) * step).UnixMilli(), Int: observed(n)})
 	}
