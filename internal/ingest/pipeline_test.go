@@ -266,3 +266,18 @@ func TestParseTenant(t *testing.T) {
 		}
 	}
 }
+
+// Each tenant takes memory, so those past the limit are refused, and the default tenant never is.
+func TestTenantsAreBounded(t *testing.T) {
+	p := newPipeline(&stores{}, ingest.Options{MaxTenants: 2})
+	for i, c := range []struct {
+		tenant string
+		want   error
+	}{{"a", nil}, {"b", nil}, {"c", store.ErrFull}, {"", nil}, {"a", nil}} {
+		b := mixed(byte(i + 1))
+		b.Tenant = c.tenant
+		if _, err := p.Accept(t.Context(), b); !errors.Is(err, c.want) {
+			t.Errorf("tenant %q: %v, want %v", c.tenant, err, c.want)
+		}
+	}
+}
