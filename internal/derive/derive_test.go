@@ -323,6 +323,13 @@ func TestLimits(t *testing.T) {
 	if got := testutil.ToFloat64(d.counts.refused); got != 8 {
 		t.Errorf("%g refused, want 8", got)
 	}
+	owners := 0
+	for i := range d.series {
+		owners += len(d.series[i].owners)
+	}
+	if owners > 6 {
+		t.Errorf("%d services take memory, want at most one for each series", owners)
+	}
 	for i := range 100 {
 		d.Observe(batch(testSpan{trace: byte(i), span: byte(i + 1), parent: 1, service: "cart", name: "op 0", kind: model.SpanClient}))
 	}
@@ -368,6 +375,31 @@ func logs(tenant string, bodies ...string) *model.Batch {
 		b.Logs = append(b.Logs, model.LogRecord{Time: epoch.UnixNano(), Body: model.String(body), Resource: r})
 	}
 	return b
+}
+
+// Clocks that are wrong by decades, and names that are books, must not spoil what right ones measure.
+func TestNonsenseIsBounded(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	d, c := newDeriver(Options{Registerer: reg})
+	long := strings.Repeat("x", 1<<20)
+	d.Observe(batch(
+		testSpan{trace: 1, span: 1, service: "cart", name: "a", kind: model.SpanServer, start: -50 * 365 * 24 * time.Hour, duration: 50 * 365 * 24 * time.Hour},
+		testSpan{trace: 1, span: 2, service: "cart", name: "a", kind: model.SpanInternal, start: 20 * time.Hour, duration: time.Second},
+		testSpan{trace: 1, span: 3, service: long, name: long, kind: model.SpanClient, attrs: model.Attrs{{Key: "db.system", Value: model.String(long)}}},
+	))
+	if got := testutil.ToFloat64(d.counts.implausible); got != 1 {
+		t.Errorf("%g spans are implausible, want 1", got)
+	}
+	for _, s := range d.Collect(c.now)[model.DefaultTenant] {
+		if n := s.Labels.ByteSize(); n > 5*maxName {
+			t.Errorf("labels of %d bytes", n)
+		}
+		for _, e := range s.Exemplars {
+			if e.Ts > c.now.UnixMilli() {
+				t.Errorf("an exemplar of the future: %v", e)
+			}
+		}
+	}
 }
 
 func TestTemplatesSurviveRestart(t *testing.T) {
