@@ -446,8 +446,8 @@ func shapeRows() []hostile {
 		}
 		_ = s.Attributes().FromRaw(many) // text always fits
 	})
-	add(hostile{name: "verdict over circles and 1970", send: api("POST", "/api/v1/diagnose", `{"service":"knot","from":"1970-01-02T00:00:00Z"}`), status: "200", says: `"what"`})
-	add(hostile{name: "verdict over all of time", send: api("POST", "/api/v1/diagnose", `{"service":"hostile","from":"1970-01-02T00:00:00Z","to":"2100-01-01T00:00:00Z"}`), status: "200", says: `"what"`})
+	add(hostile{name: "verdict over circles and 1970", send: api("POST", "/api/v1/diagnose", `{"service":"knot","from":"1970-01-01T00:00:00Z"}`), status: "200", says: `"what"`})
+	add(hostile{name: "verdict over all of time", send: api("POST", "/api/v1/diagnose", `{"service":"hostile","from":"1970-01-01T00:00:00Z","to":"2100-01-01T00:00:00Z"}`), status: "200", says: `"what"`})
 	add(hostile{name: "services over all of time", send: api("GET", "/api/v1/services?from=1970-01-01T00:00:00Z&to=2100-01-01T00:00:00Z", ""), status: "200", says: "knot"})
 	return rows
 }

@@ -130,6 +130,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
 	f.Where = locate.Sum(badProfiles, normalProfiles)
 	f.Origins = locate.Origins(badProfiles)
+	f.MoveUnreached()
 	f.Sampled = len(badProfiles)
 	for _, p := range badProfiles {
 		if p.Failed {

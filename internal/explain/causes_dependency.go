@@ -125,6 +125,17 @@ func (f *Facts) edgeFailures(e model.Entity) Sign {
 			worst = max(worst, float64(s.Errors)/float64(s.Count)-ratio(float64(before.Errors), float64(before.Count), 1))
 		}
 	}
+	for _, o := range f.Origins {
+		if o.Entity != e || o.Unreached == 0 {
+			continue
+		}
+		// Where no connection can be made there are no calls that could fail.
+		for _, s := range f.EdgesUsual {
+			if s.To == e.Name() {
+				worst = max(worst, f.silence(s))
+			}
+		}
+	}
 	return Sign{"calls fail", ramp(worst, 0.1, 0.4), nil}
 }
 

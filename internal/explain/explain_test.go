@@ -267,3 +267,47 @@ func TestLinks(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// A database that is gone leaves no failing calls behind: clients make a call's span after they have connected.
+func TestWhatCannotBeReachedIsAccused(t *testing.T) {
+	facts := func(message string, unreached int, callsNow int64) *explain.Facts {
+		return &explain.Facts{Onset: onset, Bad: bad, Normal: normal, Service: "frontend", Operation: "buy", Kind: model.SpanServer,
+			Failing: 1, BadShare: 1, Sampled: 50, Failed: 50,
+			Where: []model.Where{{Entity: "service:cart", ExclusiveS: 0.001, UsualS: 0.001, Errors: 1}, {Entity: "database:cartdb", UsualS: 0.004}},
+			Origins: []locate.OriginCount{
+				{Entity: "service:cart", Operation: "reserve", Count: 48, Unreached: unreached, Message: message},
+				{Entity: "service:frontend", Operation: "buy", Count: 2},
+			},
+			OpsNow:   []store.OperationStat{ops("frontend", "buy", 50), ops("cart", "reserve", 50)},
+			OpsUsual: []store.OperationStat{ops("frontend", "buy", 150), ops("cart", "reserve", 150)},
+			EdgesNow: []store.EdgeStat{{From: "frontend", To: "cart", Kind: store.EdgeCall, Count: 50, Errors: 48},
+				{From: "cart", To: "cartdb", Kind: store.EdgeDatabase, Count: callsNow}},
+			EdgesUsual: []store.EdgeStat{{From: "frontend", To: "cart", Kind: store.EdgeCall, Count: 150},
+				{From: "cart", To: "cartdb", Kind: store.EdgeDatabase, Count: 600}},
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		facts *explain.Facts
+		want  model.Cause
+	}{
+		{"gone", facts("dial tcp 10.0.0.7:5432: connect: connection refused", 47, 0),
+			model.Cause{Class: model.ClassDependency, Entity: "database:cartdb", Mechanism: model.DependencyDown}},
+		{"complains of a connection, but the database answers", facts("failed to connect to the printer", 47, 200),
+			model.Cause{Class: model.ClassSelf, Entity: "service:cart", Mechanism: model.FailingCode}},
+		{"fails before it asks the database", facts("index out of range", 0, 0),
+			model.Cause{Class: model.ClassSelf, Entity: "service:cart", Mechanism: model.FailingCode}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.facts.MoveUnreached()
+			cases := explain.Judge(c.facts)
+			if len(cases) == 0 {
+				t.Fatal("nobody is accused")
+			}
+			got := model.Cause{Class: cases[0].Cause.Class, Entity: cases[0].Cause.Entity, Mechanism: cases[0].Cause.Mechanism}
+			if got != c.want || cases[0].Cause.Confidence < 0.35 {
+				t.Errorf("got %+v, want %+v", cases[0].Cause, c.want)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package locate
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"triage/internal/model"
 )
@@ -18,6 +19,9 @@ type Origin struct {
 	GaveUp bool
 	// Unanswered tells that a call failed and the other side has no part in it: it sent no span, or knows of no failure.
 	Unanswered bool
+	// Unreached tells that the error speaks of a connection that could not be made. Clients make the span of a call after
+	// they have a connection, so the span that fails is then that of whoever wanted to call.
+	Unreached bool
 }
 
 func (t *tree) origin(i int, peers Peers) Origin {
@@ -47,6 +51,7 @@ func (t *tree) origin(i int, peers Peers) Origin {
 			}
 		}
 	}
+	o.Unreached = unreached(o.Message)
 	if s.Kind != model.SpanClient {
 		return o
 	}
@@ -79,6 +84,13 @@ func (t *tree) origin(i int, peers Peers) Origin {
 	return o
 }
 
+// unreached recognizes what systems and libraries say of a connection that could not be made.
+func unreached(text string) bool {
+	text = strings.ToLower(text)
+	return slices.ContainsFunc([]string{"connection refused", "econnrefused", "failed to connect", "could not connect", "no such host",
+		"enotfound", "no route to host", "ehostunreach", "network is unreachable"}, func(s string) bool { return strings.Contains(text, s) })
+}
+
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {
@@ -94,10 +106,10 @@ type OriginCount struct {
 	Operation string
 	Count     int
 	GaveUp    int
-	// Unanswered and Exceptions count those with that mark.
-	Unanswered, Exceptions int
-	Message                string // of one of them, the alphabetically first
-	Trace                  string // of one of them
+	// Unanswered, Unreached and Exceptions count those with that mark.
+	Unanswered, Unreached, Exceptions int
+	Message                           string // of one of them, the alphabetically first
+	Trace                             string // of one of them
 }
 
 // Origins counts where failures began, most frequent first.
@@ -119,6 +131,9 @@ func Origins(profiles []Profile) []OriginCount {
 		}
 		if o.Unanswered {
 			c.Unanswered++
+		}
+		if o.Unreached {
+			c.Unreached++
 		}
 		if o.Exception != "" {
 			c.Exceptions++

@@ -96,7 +96,7 @@ func (s *Store) Timeline(ctx context.Context, sel store.Selection, step time.Dur
 	}
 	rows := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		where, ok := c.selection(&sel)
-		return fmt.Sprintf("CAST(floor((ts::HUGEINT-%s)/%d::DOUBLE) AS BIGINT) step,service,name,kind,status,duration",
+		return fmt.Sprintf("CAST(floor((ts::HUGEINT-(%s))/%d::DOUBLE) AS BIGINT) step,service,name,kind,status,duration",
 			literal(origin), int64(step)), where, ok
 	})
 	out := []store.TimelineStat{}

@@ -1,0 +1,65 @@
+package explain
+
+import (
+	"cmp"
+	"slices"
+
+	"triage/internal/locate"
+	"triage/internal/model"
+	"triage/internal/store"
+)
+
+// MoveUnreached moves failures of services that could not connect to what they could not connect to. A client makes the
+// span of a call once it has a connection, so when the other side is gone there is no call to see: the failure seems to
+// be the service's own, and its usual calls have ceased. It needs both: the error speaks of a connection, and of the
+// databases, queues and remote hosts that the service usually calls one fell silent or fails throughout.
+func (f *Facts) MoveUnreached() {
+	for i := range f.Origins {
+		o := &f.Origins[i]
+		if o.Entity.Kind() != "service" || 2*o.Unreached < o.Count {
+			continue
+		}
+		if to := f.silent(o.Entity.Name()); to != "" {
+			o.Entity, o.Unanswered = to, o.Unreached
+		}
+	}
+	// Two rows may now be of one entity.
+	slices.SortStableFunc(f.Origins, func(a, b locate.OriginCount) int { return cmp.Compare(a.Entity, b.Entity) })
+	out := f.Origins[:0]
+	for _, o := range f.Origins {
+		if n := len(out); n > 0 && out[n-1].Entity == o.Entity {
+			last := &out[n-1]
+			last.Count, last.GaveUp, last.Unanswered = last.Count+o.Count, last.GaveUp+o.GaveUp, last.Unanswered+o.Unanswered
+			last.Unreached, last.Exceptions = last.Unreached+o.Unreached, last.Exceptions+o.Exceptions
+			continue
+		}
+		out = append(out, o)
+	}
+	f.Origins = out
+	slices.SortStableFunc(f.Origins, func(a, b locate.OriginCount) int { return b.Count - a.Count })
+}
+
+// silent is what a service usually calls and now doesn't reach: of several the one it called most, "" if there is none.
+func (f *Facts) silent(service string) model.Entity {
+	entities := map[store.EdgeKind]func(string) model.Entity{
+		store.EdgeDatabase: model.DatabaseEntity, store.EdgeQueue: model.QueueEntity, store.EdgeRemote: model.RemoteEntity,
+	}
+	var best model.Entity
+	var most int64
+	for _, e := range f.EdgesUsual {
+		entity, ok := entities[e.Kind]
+		if !ok || e.From != service || e.Count <= most {
+			continue
+		}
+		if f.silence(e) > 0.7 {
+			best, most = entity(e.To), e.Count
+		}
+	}
+	return best
+}
+
+// silence is how much of an edge's usual calls now don't come back with an answer, 0 to 1.
+func (f *Facts) silence(usual store.EdgeStat) float64 {
+	now, _ := f.Edge(usual.From, usual.To, usual.Kind)
+	return max(0, 1-ratio(perSecond(now.Count-now.Errors, f.Bad), perSecond(usual.Count-usual.Errors, f.Normal), 0.01))
+}
