@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"triage/internal/store"
 )
@@ -26,6 +28,16 @@ var spared = map[string]bool{
 	"exception.type": true, "exception.message": true, "exception.stacktrace": true,
 }
 
+// ephemeral tells whether an attribute is the port that a system chose for the client's end of a connection (RFC 6335 has
+// them from 49152 on, Linux from 32768): it tells connections apart, and which one is bad is chance.
+func ephemeral(key, value string) bool {
+	if !strings.HasSuffix(key, ".port") {
+		return false
+	}
+	port, err := strconv.Atoi(value)
+	return err == nil && port >= 32768
+}
+
 // Attributes finds values that set bad spans (A) apart from the rest (B). Values are tested one by one with an exact
 // test that holds for small counts, corrected for the number of values looked at (Bonferroni: one false alarm a
 // hundred verdicts). Identifiers unique to a request cannot pass: they occur once.
@@ -35,7 +47,7 @@ func Attributes(d store.Difference) []ValueShift {
 	}
 	var out []ValueShift
 	for _, v := range d.Values {
-		if spared[v.Key] || v.A < 3 {
+		if spared[v.Key] || ephemeral(v.Key, v.Value) || v.A < 3 {
 			continue
 		}
 		s := ValueShift{Key: v.Key, Value: v.Value, Count: v.A,

@@ -54,6 +54,7 @@ func TestAttributes(t *testing.T) {
 		{Key: "host.name", Value: "h-1", A: 20, B: 990},
 		{Key: "error.type", Value: "timeout", A: 40},
 		{Key: "http.route", Value: "/x", A: 25, B: 1100},
+		{Key: "network.peer.port", Value: "51272", A: 20},
 	}}
 	got := explain.Attributes(d)
 	if len(got) != 1 || got[0].Value != "u-1" {
