@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test check lint fmt bench fuzz help
+.PHONY: build demo test test-race test-demo check lint fmt bench fuzz help
 
 build: ## write bin/triage
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
