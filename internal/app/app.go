@@ -126,6 +126,14 @@ func (a *app) onStop(name string, stop func(context.Context) error) {
 	a.steps = append(a.steps, step{name, stop})
 }
 
+// fail stops the server with an error that cannot be mended while running.
+func (a *app) fail(err error) {
+	select {
+	case a.failed <- err:
+	default: // another failure is already stopping us
+	}
+}
+
 // background runs fn until its turn to stop comes. If it ends with an error before that, the whole server stops.
 func (a *app) background(name string, fn func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -133,10 +141,7 @@ func (a *app) background(name string, fn func(context.Context) error) {
 	go func() {
 		defer close(done)
 		if err := fn(ctx); err != nil && ctx.Err() == nil {
-			select {
-			case a.failed <- fmt.Errorf("%s: %w", name, err):
-			default: // another failure is already stopping us
-			}
+			a.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
 	a.onStop(name, func(stop context.Context) error {
@@ -411,10 +416,7 @@ func (a *app) serveHTTP(name string, l net.Listener, h http.Handler) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case a.failed <- fmt.Errorf("serve %s: %w", name, err):
-			default: // another failure is already stopping us
-			}
+			a.fail(fmt.Errorf("serve %s: %w", name, err))
 		}
 	})
 	a.onStop(name, func(ctx context.Context) error {
@@ -437,10 +439,7 @@ func (a *app) serveGRPC(l net.Listener, srv *grpc.Server) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := srv.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			select {
-			case a.failed <- fmt.Errorf("serve OTLP over gRPC: %w", err):
-			default: // another failure is already stopping us
-			}
+			a.fail(fmt.Errorf("serve OTLP over gRPC: %w", err))
 		}
 	})
 	a.onStop("OTLP over gRPC", func(ctx context.Context) error {

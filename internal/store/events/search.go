@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -139,11 +138,11 @@ func (c *compiler) fixed(m search.Match) (cond string, ok bool) {
 			return severity(m)
 		}
 	case "duration":
-		if d, found := duration(m.Value); c.signal == spans && found {
+		if d, found := search.Nanoseconds(m.Value); c.signal == spans && found {
 			return ordered("duration", m.Op, strconv.FormatInt(d, 10))
 		}
 	case "time", "timestamp":
-		if t, err := time.Parse(time.RFC3339Nano, m.Value); err == nil {
+		if t, found := search.Time(m.Value); found {
 			return ordered("ts", m.Op, literal(nanos(t)))
 		}
 	case "trace", "trace_id":
@@ -184,21 +183,7 @@ func severity(m search.Match) (string, bool) {
 	if m.Op == search.Exists {
 		return "(severity<>0)", true
 	}
-	low, high := 0, 0
-	if n, err := strconv.Atoi(m.Value); err == nil {
-		low, high = n, n
-	}
-	for n := 1; n <= 24; n++ {
-		name := strings.ToLower(m.Value)
-		if name == "warning" {
-			name = "warn"
-		}
-		if model.Severity(n).String() == name {
-			if high = n; low == 0 {
-				low = n
-			}
-		}
-	}
+	low, high, _ := search.Severity(m.Value)
 	if high == 0 {
 		return "", false
 	}
@@ -232,41 +217,6 @@ func ordered(column string, op search.Op, value string) (string, bool) {
 
 var operators = map[search.Op]string{search.Greater: ">", search.GreaterEqual: ">=", search.Less: "<", search.LessEqual: "<="}
 
-// duration reads 2s, 150ms, 1m30s; a bare number is seconds, as in OpenTelemetry's metrics.
-func duration(text string) (ns int64, ok bool) {
-	if d, err := time.ParseDuration(text); err == nil {
-		return int64(d), true
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil {
-		return int64(f * 1e9), true
-	}
-	return 0, false
-}
-
-// units are what numbers may carry. Durations are in seconds, as OpenTelemetry's attributes are.
-var units = []struct {
-	suffix string
-	factor float64
-}{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
-	{"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600},
-}
-
-// number reads a number with or without a unit.
-func number(text string) (float64, bool) {
-	if f, err := strconv.ParseFloat(text, 64); err == nil {
-		return f, f == f
-	}
-	for _, u := range units {
-		if digits, ok := strings.CutSuffix(text, u.suffix); ok {
-			if f, err := strconv.ParseFloat(digits, 64); err == nil && f == f {
-				return f * u.factor, true
-			}
-		}
-	}
-	return 0, false
-}
-
 // compare compiles a comparison with one operand.
 func compare(o operand, m search.Match) string {
 	text := o.text()
@@ -277,7 +227,7 @@ func compare(o operand, m search.Match) string {
 	case search.Exists:
 		return "(" + o.sql + " IS NOT NULL)"
 	case search.Equal:
-		if f, ok := number(m.Value); ok && (o.typ == typeInt || o.typ == typeDouble) {
+		if f, ok := search.Number(m.Value); ok && (o.typ == typeInt || o.typ == typeDouble) {
 			return "(" + o.sql + "=" + double(f) + ")"
 		}
 		return "(lower(" + text + ")=lower(" + quote(m.Value) + "))"
@@ -286,11 +236,11 @@ func compare(o operand, m search.Match) string {
 	case search.Prefix:
 		return "starts_with(lower(" + text + "),lower(" + quote(m.Value) + "))"
 	case search.Glob:
-		return "regexp_matches(" + text + "," + quote("(?is)^"+globRegexp(m.Value)+"$") + ")"
+		return "regexp_matches(" + text + "," + quote("(?is)^"+search.GlobRegexp(m.Value)+"$") + ")"
 	case search.Regexp:
 		return "regexp_matches(" + text + "," + quote(m.Value) + ")"
 	case search.Greater, search.GreaterEqual, search.Less, search.LessEqual:
-		if f, ok := number(m.Value); ok {
+		if f, ok := search.Number(m.Value); ok {
 			return "(" + o.number() + operators[m.Op] + double(f) + ")"
 		}
 		return "(" + text + operators[m.Op] + quote(m.Value) + ")"
@@ -321,20 +271,4 @@ func wordIn(text, word string) string {
 
 func bounded(r rune) bool {
 	return (unicode.IsLetter(r) || unicode.IsDigit(r)) && !unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana)
-}
-
-// globRegexp turns * and ? into a regular expression.
-func globRegexp(glob string) string {
-	var b strings.Builder
-	for _, r := range glob {
-		switch r {
-		case '*':
-			b.WriteString(".*")
-		case '?':
-			b.WriteString(".")
-		default:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		}
-	}
-	return b.String()
 }
