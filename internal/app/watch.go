@@ -22,7 +22,7 @@ const (
 	watchDelay = 500 * time.Millisecond
 )
 
-// revisions are the ages of an open incident at which its verdict is made again; past the last it stands until the
+// revisions are the ages of an open incident, or of one that was opened again, at which its verdict is made again; past the last it stands until the
 // incident resolves.
 var revisions = []time.Duration{
 	0, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
@@ -93,8 +93,9 @@ func (w *watch) tick(ctx context.Context, at time.Time) error {
 		}
 	}
 	for _, f := range w.inOrder() {
-		if f.made < len(revisions) && at.Sub(f.OpenedAt) >= revisions[f.made] {
-			for f.made < len(revisions) && at.Sub(f.OpenedAt) >= revisions[f.made] {
+		since, _ := f.Episode()
+		if f.made < len(revisions) && at.Sub(since) >= revisions[f.made] {
+			for f.made < len(revisions) && at.Sub(since) >= revisions[f.made] {
 				f.made++
 			}
 			w.judge(ctx, f.Incident, at)
@@ -149,7 +150,8 @@ func (w *watch) revise(ctx context.Context, inc model.Incident, at time.Time) er
 	}
 	v.Incident, v.Revision = inc.ID, len(earlier)+1
 	v.ID = fmt.Sprintf("%s.%d", inc.ID, v.Revision)
-	if n := len(earlier); n > 0 && sameAnswer(earlier[n-1], v) {
+	since, _ := inc.Episode()
+	if n := len(earlier); n > 0 && !earlier[n-1].At.Before(since) && sameAnswer(earlier[n-1], v) {
 		return nil
 	}
 	if err := w.state.SaveVerdict(ctx, inc.Tenant, v, answers); err != nil {

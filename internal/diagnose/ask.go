@@ -127,6 +127,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	// The normal period is as long as there is data: rates must not be diluted by time before anything ran.
 	f.Normal.From = history0(f.Normal, normal, s)
 	peers := locate.Learn(bad, normal)
+	d.untraced(ctx, tenant, s, f, counts, peers)
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
 	f.Where = locate.Sum(badProfiles, normalProfiles)
 	f.Origins = locate.Origins(badProfiles)
@@ -171,6 +172,64 @@ func (d *Diagnoser) reasons(ctx context.Context, tenant string, f *explain.Facts
 		})
 	}
 	_ = q.Wait() // a question that fails was logged, and leaves its evidence as it is
+}
+
+// maxHosts bounds the hosts that are looked up among the services that send no spans.
+const maxHosts = 8
+
+// untraced finds the hosts that requests are sent to and behind which a service is known, though it sends no spans: by
+// its log lines or by its metrics. Peers learn of them.
+func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *explain.Facts, counts []store.TemplateCount, peers locate.Peers) {
+	traced := map[string]bool{}
+	for _, o := range slices.Concat(f.OpsNow, f.OpsUsual) {
+		traced[o.Service] = true
+	}
+	logs := map[string]bool{}
+	for _, c := range counts {
+		logs[c.Service] = true
+	}
+	var hosts []string
+	for _, e := range slices.Concat(f.EdgesNow, f.EdgesUsual) {
+		if e.Kind == store.EdgeRemote && !slices.Contains(hosts, e.To) && len(hosts) < maxHosts {
+			hosts = append(hosts, e.To)
+		}
+	}
+	found := make([]struct {
+		name string
+		explain.Untraced
+	}, len(hosts))
+	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.bad.To}
+	q := d.asker(ctx)
+	for i, host := range hosts {
+		q.question("untraced services", func(ctx context.Context) error {
+			for _, name := range explain.HostServices(host) {
+				if traced[name] {
+					return nil
+				}
+				var lines []store.Line
+				var err error
+				if d.metrics != nil {
+					lines, err = d.metrics.ServiceSeries(ctx, tenant, name, span, 5*time.Second, 1000)
+				}
+				if len(lines) > 0 || logs[name] {
+					found[i].name, found[i].Untraced = name, explain.NewUntraced(host, lines, s.onset)
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	_ = q.Wait() // a question that fails was logged, and leaves its evidence as it is
+	for _, u := range found {
+		if u.name == "" {
+			continue
+		}
+		if f.Untraced == nil {
+			f.Untraced = map[string]explain.Untraced{}
+		}
+		f.Untraced[u.name] = u.Untraced
+		peers.Untraced(u.Host, u.name)
+	}
 }
 
 // history0 is where the normal period really begins.

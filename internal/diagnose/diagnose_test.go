@@ -185,6 +185,35 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
+// TestUntraced runs faults in a service that sends no spans: its callers see how long it takes, and its metrics and log
+// lines tell that it is no stranger.
+func TestUntraced(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault simtest.Fault
+		only  func(*simtest.World)
+		want  string
+	}{
+		{"slow, with metrics only", simtest.Fault{BillingCode: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs = true }, "self service:billing slow-code"},
+		{"failing, with metrics only", simtest.Fault{BillingErrors: 0.5}, func(w *simtest.World) { w.NoLogs = true }, "self service:billing failing-code"},
+		{"failing, with logs only", simtest.Fault{BillingErrors: 0.5}, func(w *simtest.World) { w.NoSeries = true }, "self service:billing failing-code"},
+		{"slow, and nothing tells of it", simtest.Fault{BillingCode: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs, w.NoSeries = true, true },
+			"dependency remote:billing.internal slow-dependency"},
+		{"delayed on the way to it", simtest.Fault{BillingDelay: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs = true }, "network edge:frontend->billing network-delay"},
+		{"what it calls is slow", simtest.Fault{BankDelay: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs = true }, "dependency remote:bank.example slow-dependency"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := scenario{fault: c.fault}.world(5)
+			w.Untraced = "billing"
+			c.only(&w)
+			v, _ := run(t, w)
+			if got := answer(v.Why); got != c.want {
+				t.Errorf("verdict: %s, want %s\n%s", got, c.want, v.Text["en"])
+			}
+		})
+	}
+}
+
 // TestAgain holds that a verdict is the same each time, and that it can be judged again from the answers stored with it.
 func TestAgain(t *testing.T) {
 	for _, s := range scenarios {

@@ -122,14 +122,17 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 func times(req Request, at time.Time) (onset, to time.Time, known bool) {
 	to = at
 	if inc := req.Incident; inc != nil {
-		onset = inc.Onset
-		for _, a := range inc.Alarms {
+		since, alarms := inc.Episode()
+		if inc.ReopenedAt.IsZero() {
+			onset = inc.Onset
+		}
+		for _, a := range alarms {
 			if onset.IsZero() || !a.Onset.IsZero() && a.Onset.Before(onset) {
 				onset = a.Onset
 			}
 		}
 		if onset.IsZero() {
-			onset = inc.OpenedAt
+			onset = since
 		}
 		if !inc.ResolvedAt.IsZero() && inc.ResolvedAt.Before(to) {
 			to = inc.ResolvedAt
@@ -230,7 +233,8 @@ func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time,
 	wanted := func(o operation) bool { return true }
 	var alarms []model.Alarm
 	if req.Incident != nil {
-		alarms = slices.Clone(req.Incident.Alarms)
+		_, alarms = req.Incident.Episode()
+		alarms = slices.Clone(alarms)
 	}
 	switch {
 	case req.Service != "":

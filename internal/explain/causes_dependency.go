@@ -66,6 +66,11 @@ func outages(f *Facts) (cases []Case) {
 		failed, all := f.unanswered(e)
 		switch e.Kind() {
 		case "database", "remote", "queue":
+		case "service":
+			// Of one that sends no spans only its callers could tell that it answers; one that logs or counts is there.
+			if _, ok := f.Untraced[e.Name()]; !ok {
+				continue
+			}
 		case "edge":
 			// A service whose spans ceased is down; one that goes on answering others was cut off by the network.
 			_, to := Ends(e)
@@ -107,7 +112,7 @@ func (f *Facts) unanswered(e model.Entity) (at, all int) {
 		switch {
 		case o.Entity != e:
 			all += o.Count - o.GaveUp
-		case e.Kind() == "edge":
+		case e.Kind() == "edge", e.Kind() == "service":
 			at, all = at+o.Unanswered, all+o.Count
 		default:
 			at, all = at+o.Count, all+o.Count
@@ -119,8 +124,12 @@ func (f *Facts) unanswered(e model.Entity) (at, all int) {
 // edgeFailures is the share of failed calls to an entity, by all its users, now against before.
 func (f *Facts) edgeFailures(e model.Entity) Sign {
 	var worst float64
+	name := e.Name()
+	if u, ok := f.Untraced[name]; ok && e.Kind() == "service" {
+		name = u.Host
+	}
 	for _, s := range f.EdgesNow {
-		if s.To == e.Name() && s.Count > 0 {
+		if s.To == name && s.Count > 0 {
 			_, before := f.Edge(s.From, s.To, s.Kind)
 			worst = max(worst, float64(s.Errors)/float64(s.Count)-ratio(float64(before.Errors), float64(before.Count), 1))
 		}
@@ -131,7 +140,7 @@ func (f *Facts) edgeFailures(e model.Entity) Sign {
 		}
 		// Where no connection can be made there are no calls that could fail.
 		for _, s := range f.EdgesUsual {
-			if s.To == e.Name() {
+			if s.To == name {
 				worst = max(worst, f.silence(s))
 			}
 		}
@@ -163,7 +172,7 @@ func slowRemotes(f *Facts) (cases []Case) {
 		}
 		cases = append(cases, c)
 	}
-	return cases
+	return append(cases, f.beyondUntraced(model.ClassDependency)...)
 }
 
 // delays accuses an edge on which every call takes longer. Required: what neither side accounts for grew, by the
@@ -190,7 +199,7 @@ func delays(f *Facts) (cases []Case) {
 		c.Contradicting = append(f.sick(to), Sign{"change", 0.6 * f.changed(from), nil})
 		cases = append(cases, c)
 	}
-	return cases
+	return append(cases, f.beyondUntraced(model.ClassNetwork)...)
 }
 
 // losses accuses an edge on which some calls break or stall while the others are as quick as usual.

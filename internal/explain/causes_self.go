@@ -21,7 +21,7 @@ func slowCode(f *Facts) (cases []Case) {
 		if part, known := f.spread(s); known {
 			c.Supporting = append(c.Supporting, Sign{"some operations only", 0.6 * (1 - part), nil})
 		}
-		c.Contradicting = f.excuses(s)
+		c.Contradicting = append(f.excuses(s), f.untraced(s)...)
 		cases = append(cases, c)
 	}
 	return cases
@@ -36,9 +36,12 @@ func failingCode(f *Facts) (cases []Case) {
 			hard += o.Count - o.GaveUp
 			if o.Entity == e {
 				at, thrown = o.Count-o.GaveUp, o.Exceptions
+				if _, ok := f.Untraced[s]; ok {
+					at -= o.Unanswered // the code of a service that did not answer may never have run
+				}
 			}
 		}
-		if at == 0 {
+		if at <= 0 {
 			continue
 		}
 		c := Case{Cause: model.Cause{Class: model.ClassSelf, Entity: e, Onset: f.serviceOnset(s)}}

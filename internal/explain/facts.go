@@ -44,6 +44,8 @@ type Facts struct {
 	Resources  []Resource
 	Holders    map[string][]Holder // by the service whose resource is held
 	Changes    []NearChange
+	// Untraced are the services that send no spans, by name.
+	Untraced map[string]Untraced
 }
 
 // Blame is the part of the trouble that passes in an entity, 0 to 1: of slow requests its part of the additional time,

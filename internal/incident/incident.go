@@ -204,7 +204,7 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 			m.log.Info("incident opened", "tenant", tenant, "incident", id, "title", inc.Title)
 		}
 		if inc.Status == model.IncidentResolved {
-			inc.Status, inc.ResolvedAt = model.IncidentOpen, time.Time{}
+			inc.Status, inc.ReopenedAt, inc.ResolvedAt = model.IncidentOpen, at, time.Time{}
 			m.log.Info("incident opened again", "tenant", tenant, "incident", inc.ID, "alarm", tr.Alarm.ID)
 		}
 		join(inc, tr.Alarm)
@@ -246,7 +246,7 @@ func (m *Manager) home(t *incidents, a model.Alarm, at time.Time) *model.Inciden
 }
 
 func (m *Manager) belongs(inc *model.Incident, a model.Alarm, at time.Time) bool {
-	last := inc.OpenedAt
+	last, _ := inc.Episode()
 	known := m.opts.Connected != nil && a.Service != ""
 	for _, b := range inc.Alarms {
 		if a.Service != "" && a.Service == b.Service {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func TestTheSameAlarmReopens(t *testing.T) {
 	y.after(5 * time.Minute)
 	got := y.apply(y.fires("cart")...)
 	y.want(got, "INC-1 open: duration/cart=ALARM")
-	if !got[0].ResolvedAt.IsZero() || !got[0].OpenedAt.Equal(start) {
+	if !got[0].ResolvedAt.IsZero() || !got[0].OpenedAt.Equal(start) || !got[0].ReopenedAt.Equal(y.at) {
 		t.Errorf("opened again as %+v", got[0])
 	}
 	y.after(time.Minute).apply(y.ends("cart")...)
@@ -154,6 +155,32 @@ func TestTheSameAlarmReopens(t *testing.T) {
 	y.apply(y.ends("ledger")...)
 	y.after(5 * time.Minute)
 	y.want(y.apply(y.fires("cart")...), "INC-3 open: duration/cart=ALARM") // a second too late
+}
+
+// TestEpisode holds that an incident that was opened again is judged by what fires now.
+func TestEpisode(t *testing.T) {
+	y := begin(t, incident.Options{})
+	ids := func(inc model.Incident) (time.Duration, string) {
+		since, alarms := inc.Episode()
+		var names []string
+		for _, a := range alarms {
+			names = append(names, a.Service+"="+string(a.State))
+		}
+		return since.Sub(start), strings.Join(names, " ")
+	}
+	check := func(got []model.Incident, wantSince time.Duration, want string) {
+		t.Helper()
+		if since, alarms := ids(got[0]); since != wantSince || alarms != want {
+			t.Errorf("since %v: %s, want since %v: %s", since, alarms, wantSince, want)
+		}
+	}
+	check(y.apply(y.fires("cart", "ledger")...), 0, "cart=ALARM ledger=ALARM")
+	y.after(time.Minute)
+	check(y.apply(y.ends("cart", "ledger")...), 0, "cart=OK ledger=OK")
+	y.after(time.Minute)
+	check(y.apply(y.fires("cart")...), 2*time.Minute, "cart=ALARM")
+	y.after(time.Minute)
+	check(y.apply(y.ends("cart")...), 2*time.Minute, "cart=OK")
 }
 
 func TestAlarmsLongAfterAreAnotherIncident(t *testing.T) {

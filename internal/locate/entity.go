@@ -17,7 +17,11 @@ type Trace struct {
 // both sides were seen, so that a call that got no answer still belongs to an edge rather than to an address.
 type Peers map[peer]string
 
-type peer struct{ caller, address string }
+type peer struct{ caller, address string } // any caller if ""
+
+// Untraced says that a service which sends no spans answers at a host, whoever calls: what is behind the host is
+// then that service and not a stranger.
+func (p Peers) Untraced(host, service string) { p[peer{"", host}] = service }
 
 // Learn makes Peers of traces.
 func Learn(sets ...[]Trace) Peers {
@@ -122,6 +126,9 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 			}
 		}
 		if name := Remote(s); name != "" {
+			if service, ok := peers[peer{"", name}]; ok {
+				return model.ServiceEntity(service)
+			}
 			return model.RemoteEntity(name)
 		}
 	case model.SpanProducer:

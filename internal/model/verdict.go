@@ -242,13 +242,29 @@ type Incident struct {
 	Title      string         `json:"title"`
 	OpenedAt   time.Time      `json:"opened_at"`
 	UpdatedAt  time.Time      `json:"updated_at"`
-	ResolvedAt time.Time      `json:"resolved_at,omitzero"`
+	// ReopenedAt is when it was opened again, the last time. It is zero if it never was.
+	ReopenedAt time.Time `json:"reopened_at,omitzero"`
+	ResolvedAt time.Time `json:"resolved_at,omitzero"`
 	// Onset is the earliest onset among the alarms.
 	Onset time.Time `json:"onset"`
 	// Alarms are those that joined, as they last stood, earliest first.
 	Alarms []Alarm `json:"alarms"`
 	// Verdict is the newest revision, nil until one was made.
 	Verdict *Verdict `json:"verdict,omitempty"`
+}
+
+// Episode is the part of an incident that lasts, or lasted last: since when, and its alarms. They are all there are
+// unless the incident was opened again, which may have another cause than the first time.
+func (i *Incident) Episode() (since time.Time, alarms []Alarm) {
+	if i.ReopenedAt.IsZero() {
+		return i.OpenedAt, i.Alarms
+	}
+	for _, a := range i.Alarms {
+		if a.State == StateAlarm || a.Since.After(i.ReopenedAt) {
+			alarms = append(alarms, a)
+		}
+	}
+	return i.ReopenedAt, alarms
 }
 
 // Template is a form that log bodies of one service share.

@@ -33,6 +33,8 @@ type Fault struct {
 	// BillingCode is added to billing's own work; BillingErrors of its calls fail with an exception.
 	BillingCode   time.Duration
 	BillingErrors float64
+	// BillingDelay is added to each call from frontend to billing, on the way.
+	BillingDelay time.Duration
 	// EdgeDelay is added to each call from frontend to cart, EdgeLoss of them break, EdgeStall of them take two seconds.
 	EdgeDelay           time.Duration
 	EdgeLoss, EdgeStall float64
@@ -67,6 +69,8 @@ type World struct {
 	Skew             time.Duration
 	NoSeries, NoLogs bool
 	Earlier          bool
+	// Untraced is a service whose spans nobody sees.
+	Untraced string
 	// AlarmsOf keeps only the alarms of one service.
 	AlarmsOf string
 }
@@ -164,6 +168,9 @@ func (w World) Run() (*Store, model.Incident) {
 	st := &Store{Series: s.series(), Altered: f.Changes}
 	seen := at.Add(-time.Second).UnixNano()
 	for _, sp := range s.spans {
+		if w.Untraced != "" && sp.Service() == w.Untraced {
+			continue
+		}
 		if sp.End()+int64(s.r.Float64()*float64(w.Delay)) <= seen {
 			if sp.Service() == "cart" {
 				sp.Start += int64(w.Skew)
@@ -276,10 +283,14 @@ func (s *simulation) checkout(at int64, user string) {
 	if failed == "" {
 		pay := s.span(t, s.spans[root].SpanID, "frontend", "billing/Charge", model.SpanClient, now, "server.address", "billing.internal", "server.port", "9000", "rpc.service", "billing")
 		wire := s.ms(0.5)
+		if s.bad(now) {
+			wire += int64(f.BillingDelay) / 2
+		}
 		end, broken := s.charge(t, s.spans[pay].SpanID, now+wire)
 		now = s.end(pay, end+wire)
 		if broken {
 			s.fail(pay, "charge failed")
+			s.spans[pay].Attrs = append(s.spans[pay].Attrs, model.Attr{Key: "rpc.grpc.status_code", Value: model.Int(13)})
 			failed = "charge failed"
 		}
 	}
@@ -467,6 +478,26 @@ func (s *simulation) series() map[string][]store.Line {
 			}
 			return 0.0004
 		})
+	}
+	for _, side := range []struct {
+		kind   model.SpanKind
+		name   string
+		labels map[string]string
+	}{
+		{model.SpanServer, "rpc_server_call_duration_seconds", map[string]string{"rpc_method": "Charge"}},
+		{model.SpanClient, "http_client_request_duration_seconds", map[string]string{"server_address": "bank.example"}},
+	} {
+		n, seconds := map[int64]float64{}, map[int64]float64{}
+		for i := range s.spans {
+			if sp := &s.spans[i]; sp.Service() == "billing" && sp.Kind == side.kind {
+				slot := (sp.End() - s.Start.UnixNano()) / int64(step)
+				n[slot]++
+				seconds[slot] += float64(sp.Duration) / 1e9
+			}
+		}
+		slot := func(at int64) int64 { return (at - s.Start.UnixNano()) / int64(step) }
+		add("billing", side.name+":rate", "rate", side.labels, func(at int64) float64 { return n[slot(at)] / step.Seconds() })
+		add("billing", side.name+":mean", "mean", side.labels, func(at int64) float64 { return seconds[slot(at)] / n[slot(at)] })
 	}
 	return out
 }

@@ -30,7 +30,8 @@ func (s *Store) NextIncident(ctx context.Context, tenant string) (id string, err
 func (s *Store) SaveIncident(ctx context.Context, inc model.Incident) error {
 	doing := fmt.Sprintf("save incident %s", inc.ID)
 	inc.Verdict = nil
-	inc.OpenedAt, inc.UpdatedAt, inc.ResolvedAt, inc.Onset = inc.OpenedAt.UTC(), inc.UpdatedAt.UTC(), inc.ResolvedAt.UTC(), inc.Onset.UTC()
+	inc.OpenedAt, inc.ReopenedAt, inc.ResolvedAt = inc.OpenedAt.UTC(), inc.ReopenedAt.UTC(), inc.ResolvedAt.UTC()
+	inc.UpdatedAt, inc.Onset = inc.UpdatedAt.UTC(), inc.Onset.UTC()
 	inc.Alarms = slices.Clone(inc.Alarms)
 	for i := range inc.Alarms {
 		inc.Alarms[i] = utcAlarm(inc.Alarms[i])
