@@ -2,362 +2,379 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"triage/client"
-	"triage/demo/load"
+	"triage/demo/exam"
 	"triage/demo/scenario"
 )
 
 // How long things may take.
 const (
-	serveTimeout   = 30 * time.Second
 	verdictTimeout = 120 * time.Second
-	pollEvery      = 250 * time.Millisecond
+	settleTimeout  = 120 * time.Second
+	undoTimeout    = 30 * time.Second
+	askTimeout     = 10 * time.Second
 )
 
-// run is one scenario from start to end.
-type run struct {
-	Options
-	scenario scenario.Scenario
-	began    time.Time
-	out      io.Writer
-	progress io.Writer
-	linger   bool // stay after the verdict until interrupted
+const (
+	pollEvery = 250 * time.Millisecond
+	// settledFor is how long nothing must be alarmed: alarms are judged every 5 s, and what a fault leaves behind may go on
+	// and off.
+	settledFor = 10 * time.Second
+	// relearn is how long what a case prepares goes on before anything breaks.
+	relearn = 45 * time.Second
+	// A recording begins long enough before the injection to know what is usual, and lasts until the verdict that is made
+	// after the first could have been.
+	recordBefore = 75 * time.Second
+	recordAfter  = 5 * time.Second
+	// newest is how many incidents are looked at: one that was opened long ago is not opened again.
+	newest = 20
+)
 
-	mu sync.Mutex // serializes lines of progress
-
-	triage *proc
-	fleet  *fleet
-	load   *load.Generator
-	client *client.Client
-	world  *scenario.World
+// trial is one case to run in a session.
+type trial struct {
+	name, about string
+	scenario.Case
+	// rate is how many times the usual rate the customers come; wait is how long nothing happens first.
+	rate float64
+	wait time.Duration
+	// tolerated is how many verdicts may blame something while nothing is wrong. Below 0 not even an incident may open.
+	tolerated int
+	// record, if not empty, is the directory for a recording.
+	record string
+	// stay leaves the fault in until ctx ends, once it was judged.
+	stay bool
 }
 
-// say prints a line of progress with the time since the start.
-func (r *run) say(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	fmt.Fprintf(r.progress, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+// outcome is what a trial came to.
+type outcome struct {
+	trial
+	at time.Time // of the injection
+	// settled tells that nothing was alarmed at the injection.
+	settled bool
+	// before is the time before the injection in which nothing was wrong; during is that after it, where there is nothing
+	// to find.
+	before, during     exam.Quiet
+	detected, answered *float64 // seconds after the injection
+	verdict            *client.Verdict
+	correct            bool
 }
 
-// run tells whether the scenario was judged right. An error means that it could not be judged.
-func (r *run) run(ctx context.Context) (correct bool, err error) {
-	if err := r.portsAreFree(); err != nil {
-		return false, err
+// run runs a trial, tells judged what it came to as soon as that is known, and leaves the shop as it was, but for what is
+// still alarmed. After an error, or once ctx has ended, nothing is taken back: the session is of no use any more.
+func (s *session) run(ctx context.Context, t trial, judged func(outcome) error) (err error) {
+	o := outcome{trial: t}
+	acting, cancel := context.WithCancel(ctx) // what an injection leaves running ends with this at the latest
+	defer cancel()
+	s.load.SetBase(t.rate)
+	if o.settled, err = s.settle(ctx, settledFor); err != nil {
+		return err
 	}
-	dir, err := os.MkdirTemp("", "triage-demo-")
+	unprepare, err := s.prepare(acting, t)
 	if err != nil {
-		return false, fmt.Errorf("make a directory for the demo: %w", err)
+		return err
 	}
-	defer func() {
-		if r.Keep {
-			r.say("logs and data are kept in %s", dir)
-			return
+	wait := t.wait
+	var rec *recorder
+	if t.record != "" {
+		if rec, err = s.record(ctx, t.record); err != nil {
+			return err
 		}
-		err = errors.Join(err, os.RemoveAll(dir))
-	}()
-	// The database's server runs as another user, who must be able to pass.
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return false, err
+		defer func() { err = errors.Join(err, rec.discard()) }() // unless it was finished
+		wait = max(wait, recordBefore)
 	}
-	stop, err := r.start(ctx, dir)
-	defer stop()
+	if wait > 0 {
+		s.say("waiting %.0f s", wait.Seconds())
+		if err := s.pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+	if o.settled, err = s.settle(ctx, 0); err != nil {
+		return err
+	}
+	o.at = time.Now().Add(t.Lead) // until then everything is harmless
+	remove, err := t.Inject(acting, s.world)
 	if err != nil {
-		return false, err
+		return fmt.Errorf("inject: %w", err)
 	}
-	loading, stopLoad := context.WithCancel(ctx)
-	var customers sync.WaitGroup
-	customers.Go(func() { _ = r.load.Run(loading) }) // ends with loading, without an error
-	defer customers.Wait()
-	defer stopLoad()
-	if err := r.learn(ctx); err != nil {
-		return false, err
+	if o.before, err = s.lookBack(ctx, o.at); err != nil {
+		return err
 	}
-	at := time.Now()
-	remove, err := r.scenario.Inject(loading, r.world)
-	if err != nil {
-		return false, fmt.Errorf("inject: %w", err)
-	}
-	defer func() {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		stopLoad()
-		_ = remove(undo) // the processes are about to be stopped
-	}()
-	var result Result
-	if r.scenario.Truth == nil {
-		result, err = r.watch(ctx, at)
+	if len(t.Truths) == 0 {
+		err = s.watch(ctx, &o)
 	} else {
-		result, err = r.judge(ctx, at)
+		s.quietSince = time.Time{}
+		err = s.judge(ctx, &o)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	if r.linger {
-		r.say("the shop goes on; press Ctrl-C to end it")
+	if rec != nil {
+		if err := s.pause(ctx, recordAfter); err != nil {
+			return err
+		}
+		if err := rec.finish(truth(o)); err != nil {
+			return err
+		}
+	}
+	if err := judged(o); err != nil {
+		return err
+	}
+	if t.stay {
+		s.say("the shop goes on; press Ctrl-C to end it")
 		<-ctx.Done()
+		return nil
 	}
-	return result.Correct, nil
-}
-
-// portsAreFree says which port is taken and how to move, before anything is started.
-func (r *run) portsAreFree() error {
-	var errs []error
-	for _, p := range []struct{ address, flag string }{
-		{r.HTTP, "listen-http"}, {r.OTLPGRPC, "listen-otlp-grpc"}, {r.OTLPHTTP, "listen-otlp-http"},
-	} {
-		l, err := net.Listen("tcp", p.address)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s is in use or not ours: %w; move with --%s HOST:PORT or %s", p.address, err, p.flag,
-				"TRIAGE_"+strings.ToUpper(strings.ReplaceAll(p.flag, "-", "_"))))
-			continue
-		}
-		_ = l.Close()
+	undo, done := context.WithTimeout(ctx, undoTimeout)
+	defer done()
+	if err := remove(undo); err != nil {
+		return fmt.Errorf("take %s back: %w", t.name, err)
 	}
-	return errors.Join(errs...)
-}
-
-// start brings up triage and the shop at once. The function it returns stops what was started, also after an error.
-func (r *run) start(ctx context.Context, dir string) (stop func(), err error) {
-	stop = func() {
-		if r.fleet != nil {
-			r.fleet.stop()
-		}
-		if r.triage != nil {
-			r.triage.stop(syscall.SIGTERM, 10*time.Second)
-		}
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return stop, fmt.Errorf("find this program: %w", err)
-	}
-	data := r.Data
-	if data == "" {
-		data = filepath.Join(dir, "data")
-	}
-	serve := exec.Command(exe, "serve", "--data", data, "--listen-http", r.HTTP, "--listen-otlp-grpc", r.OTLPGRPC,
-		"--listen-otlp-http", r.OTLPHTTP)
-	serve.Env = withoutSettings(os.Environ())
-	if r.triage, err = start("triage", dir, serve, nil); err != nil {
-		return stop, err
-	}
-	r.client = client.New("http://" + r.HTTP)
-	if r.fleet, err = newFleet(exe, dir, r.OTLPGRPC, r.Seed, r.say); err != nil {
-		return stop, err
-	}
-	r.say("starting triage and the shop")
-	var shopErr error
-	var starting sync.WaitGroup
-	starting.Go(func() { shopErr = r.fleet.start(ctx) })
-	err = r.triage.wait(ctx, serveTimeout, r.client.Ready)
-	if err == nil {
-		r.say("triage is up: http://%s/", r.HTTP)
-	}
-	starting.Wait()
-	if err := errors.Join(err, shopErr); err != nil {
-		return stop, err
-	}
-	r.say("shop is up: %s", r.fleet.address())
-	r.load = load.New(load.Config{URL: r.fleet.address(), Rate: r.Rate, Seed: r.Seed})
-	r.world = &scenario.World{
-		Seed: r.Seed, Load: r.load, Fault: r.fleet.fault, Restart: r.fleet.restart, Say: r.say,
-		Record: func(ctx context.Context, c client.Change) error {
-			_, err := r.client.RecordChange(ctx, c)
-			return err
-		},
-	}
-	return stop, nil
-}
-
-// withoutSettings drops triage's own settings, so that it runs with its defaults whatever the user's are.
-func withoutSettings(environ []string) []string {
-	var kept []string
-	for _, e := range environ {
-		if !strings.HasPrefix(e, "TRIAGE_") {
-			kept = append(kept, e)
-		}
-	}
-	return kept
-}
-
-// pause waits, unless ctx ends or one of the processes does.
-func (r *run) pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-r.triage.done:
-		return fmt.Errorf("triage ended by itself (%w): %s", r.triage.err, r.triage.lastLines())
-	case <-time.After(d):
-		return r.fleet.failed()
-	}
-}
-
-// learn lets normal traffic flow, so that triage knows what is usual.
-func (r *run) learn(ctx context.Context) error {
-	began := time.Now()
-	for next := 10 * time.Second; ; next += 10 * time.Second {
-		gone := time.Since(began)
-		stats := r.load.Stats()
-		r.say("learning what is usual %.0f/%.0f s (%d requests, %d failed)", gone.Seconds(), r.Warmup.Seconds(),
-			stats.Sent, stats.Failed)
-		if gone >= r.Warmup {
-			return r.lookBack(ctx)
-		}
-		if err := r.pause(ctx, min(next, r.Warmup)-gone); err != nil {
-			return err
-		}
-	}
-}
-
-// lookBack tells of incidents before anything was broken: whatever is found later may then have been found in them.
-func (r *run) lookBack(ctx context.Context) error {
-	incidents, err := r.client.Incidents(ctx, client.IncidentsQuery{})
-	if err != nil {
-		return fmt.Errorf("ask for incidents: %w", err)
-	}
-	for _, in := range incidents {
-		r.say("an incident, although nothing is broken yet: %s", in.Title)
+	if err := unprepare(undo); err != nil {
+		return fmt.Errorf("take back what %s prepared: %w", t.name, err)
 	}
 	return nil
 }
 
-// judge waits for the first verdict after the injection and compares it with the truth.
-func (r *run) judge(ctx context.Context, at time.Time) (Result, error) {
-	truth := r.scenario.Truth(r.Seed)
-	result := Result{Scenario: r.scenario.Name, Injected: &Injected{truth, at}}
-	r.say("fault injected: %s", r.scenario.About)
-	var text string
-	for {
-		incidents, err := r.client.Incidents(ctx, client.IncidentsQuery{})
-		if err != nil && ctx.Err() == nil {
-			r.say("triage does not answer: %v", err)
-		}
-		if result.DetectedAfterS == nil {
-			if i := opened(incidents, at); i != nil {
-				result.DetectedAfterS = after(at)
-				r.say("ALARM after %.0f s: %s", *result.DetectedAfterS, i.Title)
-			}
-		}
-		if v, ok := r.firstVerdict(ctx, incidents, at); ok {
-			result.VerdictAfterS = after(at)
-			result.Correct = truth.Is(v.Why)
-			text = v.Text["en"]
-			if result.Verdict, err = json.Marshal(v); err != nil {
-				return result, fmt.Errorf("encode the verdict: %w", err)
-			}
-			r.say("verdict after %.0f s, which is %s", *result.VerdictAfterS, map[bool]string{true: "right", false: "wrong"}[result.Correct])
-			break
-		}
-		if time.Since(at) > verdictTimeout {
-			r.say("no verdict within %.0f s", verdictTimeout.Seconds())
-			break
-		}
-		if err := r.pause(ctx, pollEvery); err != nil {
-			return result, err
-		}
+// prepare brings about what a trial needs long before, if anything, and lets triage learn it as usual.
+func (s *session) prepare(ctx context.Context, t trial) (undo func(context.Context) error, err error) {
+	if t.Prepare == nil {
+		return func(context.Context) error { return nil }, nil
 	}
-	if !result.Correct {
-		r.say("injected were class %s, entity %s, mechanism %s", truth.Class, truth.Entity, truth.Mechanism)
+	s.say("preparing %s", t.name)
+	if undo, err = t.Prepare(ctx, s.world); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
 	}
-	return result, r.print(result, text)
+	if err := s.learn(ctx, relearn); err != nil {
+		return nil, err
+	}
+	_, err = s.settle(ctx, settledFor)
+	return undo, err
 }
 
-// opened is the oldest incident that was opened after at.
-func opened(incidents []client.Incident, at time.Time) *client.Incident {
-	var first *client.Incident
-	for i := range incidents {
-		if in := &incidents[i]; !in.OpenedAt.Before(at) && (first == nil || in.OpenedAt.Before(first.OpenedAt)) {
-			first = in
+// settle waits until no alarm fires and no incident is open, for a while. It tells, and goes on, if that takes too long.
+func (s *session) settle(ctx context.Context, lasting time.Duration) (settled bool, err error) {
+	began := time.Now()
+	var since time.Time
+	for told := false; ; {
+		trouble, err := s.trouble(ctx)
+		now := time.Now()
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.say("triage does not answer: %v", err)
+		case trouble != "":
+			since = time.Time{}
+			if !told {
+				s.say("waiting until nothing is alarmed: %s", trouble)
+				told = true
+			}
+		case since.IsZero():
+			since = now
+		}
+		if !since.IsZero() && now.Sub(since) >= lasting {
+			if s.quietSince.IsZero() {
+				s.quietSince = now
+			}
+			return true, nil
+		}
+		if now.Sub(began) >= settleTimeout {
+			s.say("the world does not calm down within %.0f s: %s; going on", settleTimeout.Seconds(), trouble)
+			return false, nil
+		}
+		if err := s.pause(ctx, pollEvery); err != nil {
+			return false, err
+		}
+	}
+}
+
+// trouble names something that is alarmed, if anything is.
+func (s *session) trouble(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	alarms, err := s.client.Alarms(ctx, client.StateAlarm)
+	if err != nil {
+		return "", fmt.Errorf("ask for alarms: %w", err)
+	}
+	if len(alarms.Alarms) > 0 {
+		return fmt.Sprintf("%d alarms such as %s", len(alarms.Alarms), alarms.Alarms[0].ID), nil
+	}
+	open, err := s.client.Incidents(ctx, client.IncidentsQuery{Status: client.IncidentOpen, Limit: 1})
+	if err != nil {
+		return "", fmt.Errorf("ask for incidents: %w", err)
+	}
+	if len(open) > 0 {
+		return open[0].ID + " is open", nil
+	}
+	return "", nil
+}
+
+// incidents lists the newest ones.
+func (s *session) incidents(ctx context.Context) ([]client.Incident, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	list, err := s.client.Incidents(ctx, client.IncidentsQuery{Limit: newest})
+	if err != nil {
+		return nil, fmt.Errorf("ask for incidents: %w", err)
+	}
+	return list, nil
+}
+
+// lookBack counts what was found between quietSince and at, while nothing was wrong.
+func (s *session) lookBack(ctx context.Context, at time.Time) (exam.Quiet, error) {
+	var q exam.Quiet
+	if s.quietSince.IsZero() {
+		return q, nil
+	}
+	q.Seconds = exam.Tenth(at.Sub(s.quietSince).Seconds())
+	incidents, err := s.incidents(ctx)
+	if err != nil {
+		return q, err
+	}
+	for _, in := range incidents {
+		since, _ := in.Episode()
+		if since.Before(s.quietSince) || !since.Before(at) {
+			continue
+		}
+		q.Incidents++
+		if v := in.Verdict; v != nil && !v.At.Before(since) && v.Why != nil { // and not what was said of it earlier
+			q.Verdicts++
+		}
+		s.say("an incident, although nothing is broken yet: %s", in.Title)
+	}
+	return q, nil
+}
+
+// judge waits for the first verdict after the injection and compares it with the truths.
+func (s *session) judge(ctx context.Context, o *outcome) error {
+	s.say("fault injected: %s (%s)", o.about, o.Target)
+	for {
+		incidents, err := s.incidents(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.say("triage does not answer: %v", err)
+		}
+		found := beganAfter(incidents, o.at)
+		if o.detected == nil && len(found) > 0 {
+			o.detected = after(o.at)
+			s.say("ALARM after %.0f s: %s", *o.detected, found[0].Title)
+		}
+		if v := s.firstVerdict(ctx, found, o.at); v != nil {
+			o.answered, o.verdict, o.correct = after(o.at), v, o.Right(v.Why)
+			s.say("verdict after %.0f s, which is %s", *o.answered, map[bool]string{true: "right", false: "wrong"}[o.correct])
+			break
+		}
+		if time.Since(o.at) >= verdictTimeout {
+			s.say("no verdict within %.0f s", verdictTimeout.Seconds())
+			break
+		}
+		if err := s.pause(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+	if o.correct {
+		return nil
+	}
+	if o.verdict != nil {
+		s.say("named was %s", described(o.verdict.Why))
+	}
+	for _, t := range o.Truths {
+		s.say("injected was class %s, entity %s, mechanism %s", t.Class, t.Entity, t.Mechanism)
+	}
+	return nil
+}
+
+// beganAfter are the incidents that were opened, opened again or joined by an alarm from at on.
+func beganAfter(incidents []client.Incident, at time.Time) []client.Incident {
+	var found []client.Incident
+	for _, in := range incidents {
+		since, alarms := in.Episode()
+		began := !since.Before(at)
+		for _, a := range alarms {
+			began = began || a.State == client.StateAlarm && !a.Since.Before(at)
+		}
+		if began {
+			found = append(found, in)
+		}
+	}
+	return found
+}
+
+// firstVerdict is the earliest revision, of any of the incidents, that was made from at on; nil without one.
+func (s *session) firstVerdict(ctx context.Context, incidents []client.Incident, at time.Time) *client.Verdict {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var first *client.Verdict
+	for _, in := range incidents {
+		if in.Verdict == nil || in.Verdict.At.Before(at) {
+			continue
+		}
+		revisions, err := s.client.Verdicts(ctx, in.ID)
+		if err != nil {
+			continue // the next poll tells
+		}
+		for i := range revisions {
+			if v := &revisions[i]; !v.At.Before(at) && (first == nil || v.At.Before(first.At)) {
+				first = v
+			}
 		}
 	}
 	return first
 }
 
-// firstVerdict is the earliest first revision, of any incident, that was made after at.
-func (r *run) firstVerdict(ctx context.Context, incidents []client.Incident, at time.Time) (client.Verdict, bool) {
-	var first client.Verdict
-	found := false
-	for _, in := range incidents {
-		if in.Verdict == nil || in.Verdict.At.Before(at) {
-			continue
-		}
-		v, err := r.client.Verdict(ctx, in.ID, 1)
-		if err != nil || v.At.Before(at) {
-			continue // made before anything broke, or gone: the next poll tells
-		}
-		if !found || v.At.Before(first.At) {
-			first, found = v, true
-		}
-	}
-	return first, found
-}
-
-// watch looks on for the whole quiet period, in which nothing may be found.
-func (r *run) watch(ctx context.Context, at time.Time) (Result, error) {
-	result := Result{Scenario: r.scenario.Name, ForS: int(r.scenario.For.Seconds()), Correct: true}
-	r.say("watching for %.0f s: %s", r.scenario.For.Seconds(), r.scenario.About)
+// watch looks on where nothing is wrong, and counts what is found nevertheless.
+func (s *session) watch(ctx context.Context, o *outcome) error {
+	s.say("watching for %.0f s: %s", o.For.Seconds(), o.about)
+	o.during = exam.Quiet{Seconds: o.For.Seconds()}
 	told := map[string]bool{}
+	tell := func(key, format string, args ...any) bool {
+		if told[key] {
+			return false
+		}
+		told[key] = true
+		s.say(format, args...)
+		return true
+	}
 	for {
-		incidents, err := r.client.Incidents(ctx, client.IncidentsQuery{})
+		incidents, err := s.incidents(ctx)
 		if err != nil && ctx.Err() == nil {
-			return result, fmt.Errorf("ask for incidents: %w", err)
+			return err
 		}
-		for _, in := range incidents {
-			// An incident of the time before stays wrong: there was nothing to find in it either.
-			blamed := in.Verdict != nil && in.Verdict.Why != nil
-			if !told[in.ID] || blamed && !told[in.ID+" blamed"] {
-				r.say("INCIDENT after %.0f s: %s", time.Since(at).Seconds(), in.Title)
-				told[in.ID] = true
-				if blamed {
-					told[in.ID+" blamed"] = true
-					r.say("blamed was %s %s, %s", in.Verdict.Why.Class, in.Verdict.Why.Entity, in.Verdict.Why.Mechanism)
-				}
+		for _, in := range beganAfter(incidents, o.at) {
+			since, _ := in.Episode()
+			key := in.ID + since.String() // opened again counts again
+			if tell(key, "INCIDENT after %.0f s: %s", time.Since(o.at).Seconds(), in.Title) {
+				o.during.Incidents++
 			}
-			result.Correct = false
+			if v := in.Verdict; v != nil && !v.At.Before(o.at) && v.Why != nil && tell(key+" blamed", "blamed was %s", described(v.Why)) {
+				o.during.Verdicts++
+			}
 		}
-		if time.Since(at) >= r.scenario.For {
+		if time.Since(o.at) >= o.For {
 			break
 		}
-		if err := r.pause(ctx, pollEvery); err != nil {
-			return result, err
+		if err := s.pause(ctx, pollEvery); err != nil {
+			return err
 		}
 	}
-	stats := r.load.Stats()
-	r.say("%d requests, %d failed", stats.Sent, stats.Failed)
-	text := "Nothing was wrong, and no incident was opened."
-	if !result.Correct {
-		text = "Nothing was wrong, and yet an incident was opened."
-	}
-	return result, r.print(result, text)
+	s.quietSince = time.Now() // what was found until now is counted
+	o.correct = o.during.Incidents == 0 || o.during.Verdicts <= o.tolerated
+	stats := s.load.Stats()
+	s.say("%d requests, %d failed", stats.Sent, stats.Failed)
+	return nil
 }
 
-// print writes the result for a program, or the verdict's text for a person.
-func (r *run) print(result Result, text string) error {
-	if r.JSON {
-		return json.NewEncoder(r.out).Encode(result)
+// described is a cause in words.
+func described(c *client.Cause) string {
+	if c == nil {
+		return "no cause"
 	}
-	if text == "" {
-		return nil
-	}
-	_, err := fmt.Fprintf(r.out, "\n%s\n", strings.TrimSpace(text))
-	return err
+	return fmt.Sprintf("class %s, entity %s, mechanism %s", c.Class, c.Entity, c.Mechanism)
 }
 
 // after is the time since at in seconds, to a tenth.
 func after(at time.Time) *float64 {
-	s := math.Round(time.Since(at).Seconds()*10) / 10
+	s := exam.Tenth(time.Since(at).Seconds())
 	return &s
 }

@@ -39,8 +39,9 @@ func main() {
 		return
 	}
 	fmt.Fprintln(os.Stderr, "triage:", err)
-	var usage app.UsageError
-	if errors.As(err, &usage) {
+	var served app.UsageError
+	var demoed demo.UsageError
+	if errors.As(err, &served) || errors.As(err, &demoed) {
 		os.Exit(2)
 	}
 	os.Exit(cli.ExitCode(err))

@@ -31,7 +31,8 @@ const maxSessions = 2000
 type Generator struct {
 	cfg    Config
 	client *http.Client
-	factor atomic.Int64 // per mille of the configured rate
+	base   atomic.Int64 // per mille of the configured rate
+	factor atomic.Int64 // per mille of base
 
 	sent, failed, turnedAway atomic.Int64
 }
@@ -42,11 +43,15 @@ func New(cfg Config) *Generator {
 		Timeout:   20 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 2 * time.Second},
 	}}
+	g.base.Store(1000)
 	g.factor.Store(1000)
 	return g
 }
 
-// SetFactor multiplies the configured rate from now on.
+// SetBase makes a multiple of the configured rate the usual one from now on.
+func (g *Generator) SetBase(f float64) { g.base.Store(int64(f * 1000)) }
+
+// SetFactor multiplies the usual rate from now on.
 func (g *Generator) SetFactor(f float64) { g.factor.Store(int64(f * 1000)) }
 
 // Stats counts what was sent since the start, and what of it failed: no answer, or a status from 500 on.
@@ -82,7 +87,7 @@ func (g *Generator) Run(ctx context.Context) error {
 	}
 	began := time.Now()
 	for {
-		if !sleep(ctx, plan.gap(perSecond*float64(g.factor.Load())/1000)) {
+		if !sleep(ctx, plan.gap(perSecond*float64(g.base.Load()*g.factor.Load())/1e6)) {
 			return nil
 		}
 		visit(plan.Session(time.Since(began)), 0)

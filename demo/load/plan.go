@@ -104,7 +104,7 @@ func (p *Plan) Session(t time.Duration) Session {
 		leave := 0.13
 		buy := 0.0
 		if len(basket) > 0 {
-			buy = 0.12 * p.drift(toBuy, t)
+			buy = 0.35 * p.drift(toBuy, t)
 		}
 		weights := []float64{leave, buy, 0.17 * p.drift(toBrowse, t), 0.15 * p.drift(toSearch, t),
 			0.40 * p.drift(toLook, t), 0.16 * p.drift(toFill, t)}

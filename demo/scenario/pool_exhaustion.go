@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -16,16 +17,20 @@ func poolExhaustion() Scenario {
 	return Scenario{
 		Name:  "pool-exhaustion",
 		About: "one user's huge requests hold all database connections of a service",
-		Truth: func(seed uint64) Truth {
-			return Truth{model.ClassCaller, model.UserEntity(load.BusinessUser(seed)), model.PoolExhaustion}
-		},
-		Inject: func(ctx context.Context, w *World) (func(context.Context) error, error) {
+		Draw: func(d *Draw) Case {
+			user, lines := load.BusinessUser(uint64(d.Int(1, 0, 59))), d.Int(90, 75, 110)
 			flood := load.Flood{
-				User: load.BusinessUser(w.Seed), Method: http.MethodPost, Path: "/business/quotes",
-				Workers: 11, Pause: 60 * time.Millisecond,
-				Body: func(p *load.Plan) any { return map[string]any{"lines": p.Lines(90)} },
+				User: user, Method: http.MethodPost, Path: "/business/quotes",
+				Workers: d.Int(11, 10, 14), Pause: 60 * time.Millisecond,
+				Body: func(p *load.Plan) any { return map[string]any{"lines": p.Lines(lines)} },
 			}
-			return background(ctx, func(ctx context.Context) { w.Load.Flood(ctx, flood) }), nil
+			return Case{
+				Truths: []Truth{{model.ClassCaller, model.UserEntity(user), model.PoolExhaustion}},
+				Target: fmt.Sprintf("user %s, %d at a time, %d lines each", user, flood.Workers, lines),
+				Inject: func(ctx context.Context, w *World) (func(context.Context) error, error) {
+					return background(ctx, func(ctx context.Context) { w.Load.Flood(ctx, flood) }), nil
+				},
+			}
 		},
 	}
 }

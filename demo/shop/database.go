@@ -58,13 +58,20 @@ func (d Database) open(tel *Telemetry) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", dbName, err)
 	}
-	db.SetMaxOpenConns(poolSize)
-	db.SetMaxIdleConns(poolSize)
+	resize(db)(poolSize)
 	if _, err := otelsql.RegisterDBStatsMetrics(db, opts...); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("register the metrics of database %s: %w", dbName, err)
 	}
 	return db, nil
+}
+
+// resize gives a pool another size. Connections above it are closed when they are given back.
+func resize(db *sql.DB) func(n int) {
+	return func(n int) {
+		db.SetMaxOpenConns(n)
+		db.SetMaxIdleConns(n)
+	}
 }
 
 const schema = `

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -58,7 +59,7 @@ type events struct {
 // newEvents connects to the broker and makes sure that both streams exist. It waits for a broker that is still
 // starting.
 func newEvents(ctx context.Context, e *env) (*events, error) {
-	conn, err := nats.Connect("nats://"+e.cfg.Hosts["nats"], nats.Name(e.cfg.Process), nats.MaxReconnects(-1),
+	conn, err := nats.Connect("nats://"+e.cfg.Hosts["nats"], nats.Name(e.cfg.Name(e.cfg.Process)), nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true), nats.ReconnectWait(200*time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
@@ -132,13 +133,15 @@ type consumer struct {
 	stream, subject string
 	// ownTrace starts a trace for each message and only links to the sender's, as receivers of shared streams do.
 	ownTrace bool
-	handle   func(ctx context.Context, data []byte) error
+	// workers is how many messages are handled at a time; 0 means one.
+	workers int
+	handle  func(ctx context.Context, data []byte) error
 }
 
-// consume hands each message to c.handle, one after another, until ctx ends. A message whose handling fails comes
+// consume hands each message to c.handle, c.workers at a time, until ctx ends. A message whose handling fails comes
 // again, three times at most.
 func (ev *events) consume(ctx context.Context, c consumer) error {
-	group := ev.env.cfg.Process
+	group := ev.env.cfg.Name(ev.env.cfg.Process)
 	cons, err := ev.js.CreateOrUpdateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
 		Durable: group, FilterSubject: c.subject, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: 10 * time.Second, MaxDeliver: 3, DeliverPolicy: jetstream.DeliverNewPolicy,
@@ -146,13 +149,24 @@ func (ev *events) consume(ctx context.Context, c consumer) error {
 	if err != nil {
 		return fmt.Errorf("create consumer %s of %s: %w", group, c.stream, err)
 	}
-	running, err := cons.Consume(func(msg jetstream.Msg) { ev.process(ctx, c, msg) })
+	workers := max(c.workers, 1)
+	slots := make(chan struct{}, workers) // full, it holds back the one goroutine that takes messages
+	var handling sync.WaitGroup
+	// What is fetched and waits here must not wait for longer than AckWait.
+	running, err := cons.Consume(func(msg jetstream.Msg) {
+		slots <- struct{}{}
+		handling.Go(func() {
+			defer func() { <-slots }()
+			ev.process(ctx, c, msg)
+		})
+	}, jetstream.PullMaxMessages(8*workers))
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", c.stream, err)
 	}
 	<-ctx.Done()
 	running.Drain()
 	<-running.Closed()
+	handling.Wait()
 	return nil
 }
 
@@ -168,7 +182,7 @@ func (ev *events) process(ctx context.Context, c consumer, msg jetstream.Msg) {
 			attribute.String("messaging.operation.name", "process"),
 			attribute.String("messaging.operation.type", "process"),
 			attribute.String("messaging.destination.name", msg.Subject()),
-			attribute.String("messaging.consumer.group.name", ev.env.cfg.Process),
+			attribute.String("messaging.consumer.group.name", ev.env.cfg.Name(ev.env.cfg.Process)),
 			attribute.Int("messaging.message.body.size", len(msg.Data())),
 		),
 	}

@@ -17,29 +17,33 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// dial opens connections to hosts by name, as a cluster's DNS would lead them.
+// dial opens connections to hosts by the names that telemetry calls them, as a cluster's DNS would lead them.
 func (e *env) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		host = address
 	}
-	real, ok := e.cfg.Hosts[host]
+	real, ok := e.cfg.Hosts[e.cfg.host(host)]
 	if !ok {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
 	return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, real)
 }
 
-// client is an instrumented HTTP client that finds hosts by name.
-func (e *env) client(timeout time.Duration) *http.Client {
-	return &http.Client{
-		Timeout: timeout,
-		Transport: e.tel.transport(&http.Transport{
-			DialContext:         e.dial,
-			MaxIdleConnsPerHost: 64,
-			IdleConnTimeout:     idleFor,
-		}),
-	}
+// httpClient is an instrumented HTTP client that finds hosts by name. How long a request may take is its context's to
+// say.
+type httpClient struct {
+	http.Client
+	// name is what telemetry calls a host.
+	name func(host string) string
+}
+
+func (e *env) client() *httpClient {
+	return &httpClient{http.Client{Transport: e.tel.transport(&http.Transport{
+		DialContext:         e.dial,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     idleFor,
+	})}, e.cfg.Name}
 }
 
 // statusError is an answer that is not a success.
@@ -50,9 +54,10 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.code, e.text) }
 
-// call sends in as JSON and reads the answer into out. Nil in is a GET. Requests carry an idempotency key, so that
-// the transport may repeat one whose connection was closed under it.
-func call(ctx context.Context, c *http.Client, url string, in, out any) error {
+// call sends in as JSON and reads the answer into out. Nil in is a GET. The URL's host is a process' or a host's name,
+// whatever telemetry calls it. Requests carry an idempotency key, so that the transport may repeat one whose connection
+// was closed under it.
+func call(ctx context.Context, c *httpClient, url string, in, out any) error {
 	method, body := http.MethodGet, io.Reader(nil)
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -65,6 +70,8 @@ func call(ctx context.Context, c *http.Client, url string, in, out any) error {
 	if err != nil {
 		return err
 	}
+	req.URL.Host = c.name(req.URL.Host)
+	req.Host = req.URL.Host
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Idempotency-Key", uuid.NewString())

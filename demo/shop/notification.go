@@ -30,6 +30,9 @@ func (s *notification) confirm(ctx context.Context, data []byte) error {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return fmt.Errorf("decode sale: %w", err)
 	}
+	if err := s.env.own.work(ctx, subjectPlaced); err != nil {
+		return fmt.Errorf("render confirmation: %w", err)
+	}
 	wait(ctx, around(7*time.Millisecond, 0.3))
 	s.env.log.InfoContext(ctx, "confirmation sent", "order_id", p.ID, "total_cents", p.TotalCents)
 	return nil

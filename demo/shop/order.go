@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,11 +47,11 @@ type placed struct {
 type order struct {
 	env       *env
 	inventory *grpc.ClientConn
-	payment   *http.Client
+	payment   *httpClient
 	events    *events
+	// How long the callees may take.
+	inventoryTimeout, paymentTimeout duration
 
-	// thorough switches the costly comparison of lines on.
-	thorough atomic.Bool
 	// comparing guards the table that a costly comparison fills.
 	comparing sync.Mutex
 	distances []int
@@ -72,7 +71,8 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	s := &order{env: e, inventory: conn, payment: e.client(3 * time.Second), events: ev, discounts: map[string]int{}}
+	s := &order{env: e, inventory: conn, payment: e.client(), events: ev, discounts: map[string]int{},
+		inventoryTimeout: duration{standard: 3 * time.Second}, paymentTimeout: duration{standard: 3 * time.Second}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /internal/prices", serveJSON(s.price))
 	mux.HandleFunc("POST /internal/orders", serveJSON(s.place))
@@ -80,7 +80,11 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 	u.background = append(u.background, func(ctx context.Context) error {
 		return ev.consume(ctx, consumer{stream: streamOffers, subject: subjectChanged, ownTrace: true, handle: s.discount})
 	})
-	u.faults = map[string]func(bool){"slow-validation": s.thorough.Store}
+	u.faults = map[string]func(Fault){slowValidation: e.own.set}
+	u.settings = map[string]func(string) error{
+		"order.inventory.timeout": s.inventoryTimeout.set,
+		"order.payment.timeout":   s.paymentTimeout.set,
+	}
 	u.close = func() {
 		ev.close()
 		_ = conn.Close()
@@ -98,10 +102,14 @@ func (s *order) price(r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	if err := s.validate(in.Lines); err != nil {
+	if err := s.validate(r.Pattern, in.Lines); err != nil {
 		return nil, err
 	}
-	out, err := s.total(ctx, in.Lines)
+	err := s.env.own.work(ctx, r.Pattern)
+	var out *priced
+	if err == nil {
+		out, err = s.total(ctx, in.Lines)
+	}
 	if err != nil {
 		s.env.log.ErrorContext(ctx, "basket not priced", "lines", len(in.Lines), "error", err)
 		return nil, err
@@ -111,7 +119,7 @@ func (s *order) price(r *http.Request) (any, error) {
 
 func (s *order) total(ctx context.Context, lines []Line) (*priced, error) {
 	wait(ctx, around(4*time.Millisecond, 0.3)) // reads the tax rates from a cache
-	list, err := invoke[productList](ctx, s.inventory, "/"+inventoryService+"/CheckAvailability", linesRequest{lines})
+	list, err := ask[productList](ctx, s, "CheckAvailability", linesRequest{lines})
 	if err != nil {
 		return nil, fmt.Errorf("check availability: %w", err)
 	}
@@ -131,15 +139,26 @@ func (s *order) place(r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	if err := s.validate(in.Lines); err != nil {
+	if err := s.validate(r.Pattern, in.Lines); err != nil {
 		return nil, err
 	}
-	out, err := s.sell(ctx, &in)
+	err := s.env.own.work(ctx, r.Pattern)
+	var out *orderAnswer
+	if err == nil {
+		out, err = s.sell(ctx, &in)
+	}
 	if err != nil {
 		s.env.log.ErrorContext(ctx, "sale not completed", "lines", len(in.Lines), "error", err)
 		return nil, err
 	}
 	return out, nil
+}
+
+// ask calls a method of inventory.
+func ask[Out any](ctx context.Context, s *order, method string, in any) (*Out, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.inventoryTimeout.get())
+	defer cancel()
+	return invoke[Out](ctx, s.inventory, "/"+inventoryService+"/"+method, in)
 }
 
 // sell reserves, charges and announces. What was reserved is released when the charge fails.
@@ -150,7 +169,7 @@ func (s *order) sell(ctx context.Context, in *orderRequest) (*orderAnswer, error
 	}
 	id := uuid.NewString()
 	held := reserveOrder{ID: id, Warehouse: "north", Lines: in.Lines}
-	got, err := invoke[reserveAnswer](ctx, s.inventory, "/"+inventoryService+"/ReserveStock", held)
+	got, err := ask[reserveAnswer](ctx, s, "ReserveStock", held)
 	if err != nil {
 		return nil, fmt.Errorf("reserve stock: %w", err)
 	}
@@ -158,13 +177,15 @@ func (s *order) sell(ctx context.Context, in *orderRequest) (*orderAnswer, error
 		return &orderAnswer{Status: "sold out"}, nil
 	}
 	var paid chargeAnswer
-	err = call(ctx, s.payment, "http://payment/card-payments",
+	charging, cancel := context.WithTimeout(ctx, s.paymentTimeout.get())
+	defer cancel()
+	err = call(charging, s.payment, "http://payment/card-payments",
 		chargeRequest{Order: id, AmountCents: total.TotalCents, Card: in.Card}, &paid)
 	if err != nil || paid.Status != "authorised" {
 		// The customer may have given up by now; the stock must come back all the same.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
-		if _, undoErr := invoke[empty](undo, s.inventory, "/"+inventoryService+"/ReleaseStock", held); undoErr != nil {
+		if _, undoErr := ask[empty](undo, s, "ReleaseStock", held); undoErr != nil {
 			s.env.log.ErrorContext(ctx, "reservation not released", "order_id", id, "error", undoErr)
 		}
 		if err != nil {
@@ -182,7 +203,7 @@ func (s *order) sell(ctx context.Context, in *orderRequest) (*orderAnswer, error
 }
 
 // validate refuses baskets that make no sense.
-func (s *order) validate(lines []Line) error {
+func (s *order) validate(operation string, lines []Line) error {
 	if len(lines) == 0 {
 		return &statusError{http.StatusBadRequest, "no lines"}
 	}
@@ -191,19 +212,19 @@ func (s *order) validate(lines []Line) error {
 			return &statusError{http.StatusBadRequest, "bad line"}
 		}
 	}
-	if s.thorough.Load() {
-		s.compare(lines)
+	if ms := s.env.own.hit(slowValidation, operation); ms > 0 {
+		s.compare(lines, time.Duration(ms*float64(time.Millisecond)))
 	}
 	return nil
 }
 
-// compareFor bounds the costly comparison by time rather than by work, so that it hurts alike on quick and slow
-// machines and requests stay within their deadlines.
-const compareFor = 75 * time.Millisecond
+// slowValidation is order's own fault: the costly comparison of lines. Strength is in milliseconds.
+const slowValidation = "slow-validation"
 
 // compare looks for articles that might have been mistaken for those in the basket: every line against the whole
-// assortment, pair by pair, one basket at a time. It is the bug of the scenario "own-bug".
-func (s *order) compare(lines []Line) {
+// assortment, pair by pair, one basket at a time. It is bounded by time rather than by work, so that it hurts alike on
+// quick and slow machines and requests stay within their deadlines.
+func (s *order) compare(lines []Line, atMost time.Duration) {
 	s.comparing.Lock()
 	defer s.comparing.Unlock()
 	s.distances = s.distances[:0]
@@ -212,7 +233,7 @@ func (s *order) compare(lines []Line) {
 			for i := range Assortment() {
 				s.distances = append(s.distances, distance(line.SKU, SKU(i)))
 			}
-			if time.Since(began) > compareFor {
+			if time.Since(began) > atMost {
 				return
 			}
 		}

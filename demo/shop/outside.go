@@ -2,17 +2,44 @@ package shop
 
 import (
 	"context"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net/http"
 	"time"
 )
 
+// outage is the fault that those outside have. Strength 1 is a refusal at once; 2 is no answer until the client gives
+// up.
+const outage = "outage"
+
+// failing serves h, unless there is an outage.
+func failing(e *env, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch int(e.own.hit(outage, r.Pattern)) {
+		case 0:
+			h(w, r)
+		case 2:
+			_, _ = io.Copy(io.Discard, r.Body) // whether the client is there is only looked at behind the body
+			<-r.Context().Done()
+		default:
+			http.Error(w, "service unavailable", http.StatusServiceUnavailable)
+		}
+	}
+}
+
+// outsideUnit serves mux with an outage in it.
+func outsideUnit(e *env, mux *http.ServeMux) *unit {
+	u := httpUnit(mux)
+	u.faults = map[string]func(Fault){outage: e.own.set}
+	return u
+}
+
 // newAcquirer is the bank that takes card payments: a company of its own, whose inside nobody sees. Most answers take
 // some twenty milliseconds, one in a hundred half a second; few are refusals and fewer are its own failures.
 func newAcquirer(_ context.Context, e *env) (*unit, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/authorizations", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /v1/authorizations", failing(e, func(w http.ResponseWriter, r *http.Request) {
 		wait(r.Context(), around(22*time.Millisecond, 0.25))
 		switch dice := rand.IntN(1000); {
 		case dice < 3:
@@ -25,18 +52,18 @@ func newAcquirer(_ context.Context, e *env) (*unit, error) {
 			return
 		}
 		_, _ = w.Write([]byte(`{"status":"authorised"}`))
-	})
-	return httpUnit(mux), nil
+	}))
+	return outsideUnit(e, mux), nil
 }
 
 // newSupplier is the supplier, who knows how long a delivery takes.
 func newSupplier(_ context.Context, e *env) (*unit, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/leadtimes/{sku}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /v1/leadtimes/{sku}", failing(e, func(w http.ResponseWriter, r *http.Request) {
 		wait(r.Context(), around(25*time.Millisecond, 0.2))
 		_, _ = w.Write([]byte(`{"days":` + string(rune('1'+rand.IntN(9))) + `}`))
-	})
-	return httpUnit(mux), nil
+	}))
+	return outsideUnit(e, mux), nil
 }
 
 // around is a log-normal time with the given median.

@@ -22,14 +22,18 @@ type chargeAnswer struct {
 // payment charges cards through the bank.
 type payment struct {
 	env  *env
-	bank *http.Client
+	bank *httpClient
+	// timeout is how long one request to the bank may take.
+	timeout duration
 }
 
 func newPayment(_ context.Context, e *env) (*unit, error) {
-	s := &payment{env: e, bank: e.client(1500 * time.Millisecond)}
+	s := &payment{env: e, bank: e.client(), timeout: duration{standard: 1500 * time.Millisecond}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /card-payments", serveJSON(s.charge))
-	return httpUnit(e.tel.server(mux)), nil
+	u := httpUnit(e.tel.server(mux))
+	u.settings = map[string]func(string) error{"payment.acquirer.timeout": s.timeout.set}
+	return u, nil
 }
 
 func (s *payment) charge(r *http.Request) (any, error) {
@@ -39,7 +43,11 @@ func (s *payment) charge(r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	out, err := s.authorise(ctx, in)
+	err := s.env.own.work(ctx, r.Pattern)
+	var out *chargeAnswer
+	if err == nil {
+		out, err = s.authorise(ctx, in)
+	}
 	if err != nil {
 		s.env.log.ErrorContext(ctx, "card payment failed", "order_id", in.Order, "error", err)
 		return nil, err
@@ -55,11 +63,16 @@ func (s *payment) charge(r *http.Request) (any, error) {
 // authorise asks the bank, twice if the bank was at fault the first time.
 func (s *payment) authorise(ctx context.Context, in chargeRequest) (*chargeAnswer, error) {
 	var out chargeAnswer
-	err := call(ctx, s.bank, "http://acquirer.example/v1/authorizations", in, &out)
+	ask := func() error {
+		ctx, cancel := context.WithTimeout(ctx, s.timeout.get())
+		defer cancel()
+		return call(ctx, s.bank, "http://acquirer.example/v1/authorizations", in, &out)
+	}
+	err := ask()
 	var answered *statusError
 	if err != nil && ctx.Err() == nil && (!errors.As(err, &answered) || answered.code >= 500) {
 		s.env.log.WarnContext(ctx, "acquirer request repeated", "order_id", in.Order, "error", err)
-		err = call(ctx, s.bank, "http://acquirer.example/v1/authorizations", in, &out)
+		err = ask()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("authorise: %w", err)

@@ -60,7 +60,7 @@ func rpcUnit(e *env, service string, impl any, methods ...grpc.MethodDesc) *unit
 
 // rpcClient connects lazily to a host by name.
 func rpcClient(e *env, host string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+host+":443",
+	return grpc.NewClient("passthrough:///"+e.cfg.Name(host)+":443",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return e.dial(ctx, "tcp", address)

@@ -41,14 +41,68 @@ type Config struct {
 	// Listen and Control are "fd:3" for an inherited listener, or an address to listen on.
 	Listen  string `json:"listen"`
 	Control string `json:"control"`
-	// Hosts says where a host's name leads, as a cluster's DNS would.
+	// Hosts says where a process' or a host's name leads for this process, as a cluster's DNS would: to what stands in
+	// the network between the two.
 	Hosts map[string]string `json:"hosts"`
+	// Names is what telemetry calls a process or a host, where that isn't its own name. No two are called the same.
+	Names map[string]string `json:"names,omitempty"`
 	// OTLP is the address of the OTLP gRPC endpoint. Empty sends nothing.
 	OTLP     string   `json:"otlp"`
 	Database Database `json:"database"`
 	// Dir is where the broker keeps its messages.
 	Dir  string `json:"dir"`
 	Seed uint64 `json:"seed"`
+	// Faults are on from the start.
+	Faults []Fault `json:"faults,omitempty"`
+	// Settings are configuration, by key. What is missing has its default.
+	Settings map[string]string `json:"settings,omitempty"`
+	// Signals are those of "traces", "metrics" and "logs" that the process reports; empty is all.
+	Signals []string `json:"signals,omitempty"`
+	// Loss is the share of the process' spans that never arrive, in [0, 1).
+	Loss float64 `json:"loss,omitempty"`
+}
+
+// Name is what telemetry calls a process or a host.
+func (c Config) Name(host string) string {
+	if name, ok := c.Names[host]; ok {
+		return name
+	}
+	return host
+}
+
+// host is the process or host that telemetry calls by name.
+func (c Config) host(name string) string {
+	for host, n := range c.Names {
+		if n == name {
+			return host
+		}
+	}
+	return name
+}
+
+// Fault is a fault that is built into a process.
+type Fault struct {
+	Name string `json:"name"`
+	// Operation is the HTTP route or RPC method that it hits; empty is all.
+	Operation string `json:"operation,omitempty"`
+	// Strength is in the fault's own unit; 0 switches it off.
+	Strength float64 `json:"strength"`
+	// Share is the share of the requests that it hits, in (0, 1]; 0 means all.
+	Share float64 `json:"share,omitempty"`
+}
+
+// Options are what a restart can change of a process.
+type Options struct {
+	// Version is empty for the one that the process has.
+	Version string
+	// Faults are built into this version: on from its start.
+	Faults []Fault
+	// Settings are configuration, as the control port sets it.
+	Settings map[string]string
+	// Signals are those of "traces", "metrics" and "logs" that the process reports; empty is all.
+	Signals []string
+	// Loss is the share of its spans that never arrive, in [0, 1).
+	Loss float64
 }
 
 // Processes are the shop's processes, in the order in which they are started: who is called comes before who calls.
@@ -60,23 +114,53 @@ func Processes() []string {
 	return names
 }
 
+// Services are those of them that are the shop's own and report to triage.
+func Services() []string {
+	var names []string
+	for _, p := range processes {
+		if !p.outside {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// Edges are the hosts that each process calls, by the names that it calls them by. Besides, inventory calls its
+// database.
+func Edges() map[string][]string {
+	edges := map[string][]string{}
+	for _, p := range processes {
+		if len(p.calls) > 0 {
+			edges[p.name] = p.calls
+		}
+	}
+	return edges
+}
+
+// ProcessOf is the process that answers as a host: the outside world goes by its own names.
+func ProcessOf(host string) string { return strings.TrimSuffix(host, outsideDomain) }
+
+// outsideDomain is where the acquirer and the supplier are.
+const outsideDomain = ".example"
+
 type process struct {
 	name string
 	// outside marks what is not the shop's own code and reports nothing.
 	outside bool
 	build   func(ctx context.Context, e *env) (*unit, error)
+	calls   []string
 }
 
 var processes = []process{
-	{"nats", true, newBroker}, // before those that create its streams
-	{"acquirer", true, newAcquirer},
-	{"supplier", true, newSupplier},
-	{"promotion", false, newPromotion},
-	{"inventory", false, newInventory},
-	{"payment", false, newPayment},
-	{"notification", false, newNotification},
-	{"order", false, newOrder},
-	{"storefront", false, newStorefront},
+	{"nats", true, newBroker, nil}, // before those that create its streams
+	{"acquirer", true, newAcquirer, nil},
+	{"supplier", true, newSupplier, nil},
+	{"promotion", false, newPromotion, []string{"nats"}},
+	{"inventory", false, newInventory, []string{"supplier.example", "nats"}},
+	{"payment", false, newPayment, []string{"acquirer.example"}},
+	{"notification", false, newNotification, []string{"nats"}},
+	{"order", false, newOrder, []string{"inventory", "payment", "nats"}},
+	{"storefront", false, newStorefront, []string{"inventory", "order", "promotion"}},
 }
 
 // unit is a wired process: what it serves and what runs beside that.
@@ -87,8 +171,10 @@ type unit struct {
 	stop func(context.Context) error
 	// background runs until its context ends.
 	background []func(context.Context) error
-	// faults are switched by the control port.
-	faults map[string]func(on bool)
+	// faults are switched by the control port, by name.
+	faults map[string]func(Fault)
+	// settings are changed by the control port, by key. An empty value is the default; an error is the value's fault.
+	settings map[string]func(value string) error
 	// close gives back what build took, after everything else has stopped.
 	close func()
 }
@@ -98,6 +184,7 @@ type env struct {
 	cfg Config
 	tel *Telemetry
 	log *slog.Logger
+	own *own
 }
 
 // drainFor bounds how long a process that was told to stop finishes what it has begun.
@@ -115,6 +202,7 @@ func Main(ctx context.Context, r io.Reader) error {
 	if err := json.Unmarshal(line, &cfg); err != nil {
 		return fmt.Errorf("decode the configuration of a shop process: %w", err)
 	}
+	limitProcess()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// The goroutine ends with the process: a read of standard input cannot be interrupted.
@@ -165,12 +253,15 @@ func RunWith(ctx context.Context, cfg Config, tel *Telemetry) error {
 		return fmt.Errorf("listen for control of %s: %w", cfg.Process, err)
 	}
 	defer func() { _ = control.Close() }()
-	u, err := build(ctx, &env{cfg: cfg, tel: tel, log: tel.Logger(cfg.Process)})
+	e := &env{cfg: cfg, tel: tel, log: tel.Logger(cfg.Name(cfg.Process)), own: newOwn()}
+	u, err := build(ctx, e)
 	if err != nil {
 		return fmt.Errorf("build %s: %w", cfg.Process, err)
 	}
-	if u.close != nil {
-		defer u.close()
+	e.own.equip(u)
+	defer u.close()
+	if err := u.configure(cfg); err != nil {
+		return fmt.Errorf("configure %s: %w", cfg.Process, err)
 	}
 	return u.run(ctx, listener, control)
 }
@@ -193,7 +284,7 @@ func (u *unit) run(ctx context.Context, listener, control net.Listener) error {
 	if u.serve != nil {
 		start(func() error { return u.serve(listener) })
 	}
-	ctl := &http.Server{Handler: controlHandler(u.faults), ReadHeaderTimeout: time.Second}
+	ctl := &http.Server{Handler: controlHandler(u), ReadHeaderTimeout: time.Second}
 	start(func() error { return ctl.Serve(control) })
 
 	<-ctx.Done()

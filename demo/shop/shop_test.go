@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/attribute"
+	otellog "go.opentelemetry.io/otel/log"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -43,6 +46,21 @@ func (s *logSink) Export(_ context.Context, rs []sdklog.Record) error {
 	}
 	return nil
 }
+
+// len is how many records there are.
+func (s *logSink) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records)
+}
+
+// since are the records after the first n.
+func (s *logSink) since(n int) []sdklog.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.records[n:])
+}
+
 func (*logSink) Shutdown(context.Context) error   { return nil }
 func (*logSink) ForceFlush(context.Context) error { return nil }
 
@@ -99,7 +117,7 @@ func startShop(t *testing.T) *shopUnderTest {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
-		eventually(t, name+" is ready", func() error { return control(s.controls[name], http.MethodGet, "/ready") })
+		eventually(t, name+" is ready", func() error { return control(s.controls[name], http.MethodGet, "/ready", "") })
 	}
 	s.url = "http://" + hosts["storefront"]
 	return s
@@ -131,8 +149,17 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-func control(address, method, path string) error {
-	req, err := http.NewRequest(method, "http://"+address+path, nil)
+// control sends a request to a control port. A body that is no string goes as JSON.
+func control(address, method, path string, body any) error {
+	text, ok := body.(string)
+	if !ok {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		text = string(b)
+	}
+	req, err := http.NewRequest(method, "http://"+address+path, strings.NewReader(text))
 	if err != nil {
 		return err
 	}
@@ -145,6 +172,41 @@ func control(address, method, path string) error {
 		return fmt.Errorf("status %d", res.StatusCode)
 	}
 	return nil
+}
+
+// fault switches a fault of a process, and switches it off when the test ends.
+func (s *shopUnderTest) fault(t *testing.T, process string, f Fault) {
+	t.Helper()
+	if err := control(s.controls[process], http.MethodPut, "/faults", f); err != nil {
+		t.Fatalf("switch %+v of %s: %v", f, process, err)
+	}
+	t.Cleanup(func() {
+		f.Strength = 0
+		if err := control(s.controls[process], http.MethodPut, "/faults", f); err != nil {
+			t.Errorf("switch %s of %s off: %v", f.Name, process, err)
+		}
+	})
+}
+
+// set changes a setting of a process, and gives it its default back when the test ends.
+func (s *shopUnderTest) set(t *testing.T, process, key, value string) {
+	t.Helper()
+	if err := control(s.controls[process], http.MethodPut, "/settings/"+key, value); err != nil {
+		t.Fatalf("set %s of %s to %s: %v", key, process, value, err)
+	}
+	t.Cleanup(func() {
+		if err := control(s.controls[process], http.MethodPut, "/settings/"+key, ""); err != nil {
+			t.Errorf("set %s of %s back: %v", key, process, err)
+		}
+	})
+}
+
+// took is how long a request took, whatever came of it.
+func (s *shopUnderTest) took(t *testing.T, method, path string, body any) time.Duration {
+	t.Helper()
+	began := time.Now()
+	s.send(t, method, path, body)
+	return time.Since(began)
 }
 
 func (s *shopUnderTest) send(t *testing.T, method, path string, body any) (int, string) {
@@ -296,37 +358,251 @@ func TestShop(t *testing.T) {
 		}
 	})
 
-	t.Run("a switched fault slows the service, silently", func(t *testing.T) {
-		priced := func() time.Duration {
-			began := time.Now()
-			if code, text := s.send(t, "POST", "/basket", basket); code != 200 {
-				t.Fatalf("status %d: %s", code, text)
-			}
-			return time.Since(began)
+	t.Run("slow code says nothing", func(t *testing.T) {
+		for _, c := range []struct {
+			process      string
+			fault        Fault
+			method, path string
+		}{
+			{"order", Fault{Name: slowValidation, Strength: 90}, "POST", "/basket"},
+			{"order", Fault{Name: slowCode, Operation: "POST /internal/prices", Strength: 150}, "POST", "/basket"},
+			{"inventory", Fault{Name: slowCode, Operation: "GetProduct", Strength: 150}, "GET", "/articles/" + SKU(3)},
+			{"storefront", Fault{Name: slowCode, Operation: "GET /search", Strength: 150}, "GET", "/search?q=lamp"},
+			{"promotion", Fault{Name: slowCode, Operation: "GET /offers", Strength: 150}, "GET", "/"},
+			{"payment", Fault{Name: slowCode, Operation: "POST /card-payments", Strength: 150}, "POST", "/purchases"},
+		} {
+			t.Run(c.process+" "+c.fault.Name, func(t *testing.T) {
+				before := s.logs.len()
+				s.fault(t, c.process, c.fault)
+				if d := s.took(t, c.method, c.path, basket); d < 80*time.Millisecond {
+					t.Errorf("%s %s took %s with the fault on", c.method, c.path, d)
+				}
+				for _, line := range s.logs.since(before) {
+					if line.Severity() > otellog.SeverityInfo4 && line.Body().AsString() != "acquirer request repeated" {
+						t.Errorf("the fault left the line %q", line.Body().AsString())
+					}
+				}
+			})
 		}
-		s.logs.mu.Lock()
-		before := len(s.logs.records)
-		s.logs.mu.Unlock()
-		if err := control(s.controls["order"], http.MethodPut, "/faults/slow-validation"); err != nil {
-			t.Fatal(err)
-		}
-		if d := priced(); d < compareFor {
-			t.Errorf("a basket took %s with the fault on", d)
-		}
-		if err := control(s.controls["order"], http.MethodDelete, "/faults/slow-validation"); err != nil {
-			t.Fatal(err)
-		}
-		s.logs.mu.Lock()
-		defer s.logs.mu.Unlock()
-		for _, r := range s.logs.records[before:] {
-			if b := r.Body().AsString(); b != "page served" && b != "offer changed" && b != "discounts stored" {
-				t.Errorf("the fault left the line %q", b)
-			}
-		}
-		if err := control(s.controls["order"], http.MethodPut, "/faults/none"); err == nil {
-			t.Error("an unknown fault was accepted")
+		s.fault(t, "inventory", Fault{Name: slowCode, Operation: "QuoteLines", Strength: 2000})
+		if d := s.took(t, "GET", "/articles/"+SKU(3), nil); d > time.Second {
+			t.Errorf("another operation took %s", d)
 		}
 	})
+
+	t.Run("broken code fails as code does", func(t *testing.T) {
+		for _, c := range []struct {
+			process      string
+			fault        Fault
+			method, path string
+			code         int
+			line, kind   string
+		}{
+			{"order", Fault{Name: errorsIn, Operation: "POST /internal/prices", Strength: 1}, "POST", "/basket", 502,
+				"basket not priced", "runtime.boundsError"},
+			{"inventory", Fault{Name: errorsIn, Operation: "GetProduct", Strength: 2}, "GET", "/articles/" + SKU(3), 500,
+				"inventory request failed", "*json.UnmarshalTypeError"},
+			{"storefront", Fault{Name: errorsIn, Operation: "GET /search", Strength: 1}, "GET", "/search?q=lamp", 500,
+				"page failed", "runtime.boundsError"},
+			{"promotion", Fault{Name: errorsIn, Strength: 2}, "GET", "/", 200,
+				"offers not shown", "*json.UnmarshalTypeError"},
+			{"payment", Fault{Name: errorsIn, Strength: 1}, "POST", "/purchases", 502,
+				"card payment failed", "runtime.boundsError"},
+			{"notification", Fault{Name: errorsIn, Strength: 1}, "POST", "/purchases", 200,
+				"event not processed", "runtime.boundsError"},
+		} {
+			t.Run(c.process, func(t *testing.T) {
+				s.spans.Reset()
+				before := s.logs.len()
+				s.fault(t, c.process, c.fault)
+				eventually(t, "the exception of "+c.process, func() error {
+					code, _ := s.send(t, c.method, c.path, basket)
+					if code != c.code { // the bank fails now and then
+						return fmt.Errorf("status %d, want %d", code, c.code)
+					}
+					if !slices.ContainsFunc(s.logs.since(before), func(r sdklog.Record) bool { return r.Body().AsString() == c.line }) {
+						return fmt.Errorf("no line %q", c.line)
+					}
+					for _, span := range s.spans.GetSpans() {
+						for _, e := range span.Events {
+							if service(span) == c.process && value(e.Attributes, "exception.type") == c.kind {
+								if !strings.Contains(value(e.Attributes, "exception.stacktrace"), "demo/shop") {
+									t.Errorf("the exception has no stack: %v", e.Attributes)
+								}
+								return nil
+							}
+						}
+					}
+					return fmt.Errorf("no exception %s", c.kind)
+				})
+			})
+		}
+		if code, text := s.send(t, "POST", "/basket", basket); code != 200 {
+			t.Errorf("all faults are off, and a basket's status is %d: %s", code, text)
+		}
+	})
+
+	t.Run("an outage outside is felt", func(t *testing.T) {
+		s.fault(t, "acquirer", Fault{Name: outage, Strength: 1})
+		if code, text := s.send(t, "POST", "/purchases", basket); code != 502 {
+			t.Errorf("status %d: %s; want 502 while the bank refuses", code, text)
+		}
+		s.set(t, "inventory", "inventory.supplier.timeout", "100ms")
+		s.fault(t, "supplier", Fault{Name: outage, Strength: 2})
+		began := time.Now()
+		if code, text := s.send(t, "GET", "/articles/"+SKU(3), nil); code != 200 || strings.Contains(text, "lead_days") {
+			t.Errorf("status %d: %s; want the article without its lead time", code, text)
+		}
+		if d := time.Since(began); d < 100*time.Millisecond {
+			t.Errorf("the supplier hangs, and yet the article took %s", d)
+		}
+	})
+
+	t.Run("settings hold at once", func(t *testing.T) {
+		for _, c := range []struct{ process, key, value, path string }{
+			{"payment", "payment.acquirer.timeout", "1ms", "/purchases"},
+			{"order", "order.inventory.timeout", "1us", "/basket"},
+			{"order", "order.payment.timeout", "1us", "/purchases"},
+			{"storefront", "storefront.order.timeout", "1us", "/basket"},
+		} {
+			t.Run(c.key, func(t *testing.T) {
+				s.set(t, c.process, c.key, c.value)
+				if code, text := s.send(t, "POST", c.path, basket); code < 500 {
+					t.Errorf("status %d: %s; want a failure", code, text)
+				}
+			})
+		}
+		s.set(t, "inventory", "inventory.db.pool.size", "3")
+		if n := s.metric(t, "inventory", "db.sql.connection.max_open"); n != 3 {
+			t.Errorf("the pool may have %d connections, want 3", n)
+		}
+	})
+
+	t.Run("bad requests to the control port", func(t *testing.T) {
+		for _, c := range []struct {
+			process, path string
+			body          any
+			want          string
+		}{
+			{"order", "/faults", Fault{Name: "none", Strength: 1}, "status 404"},
+			{"order", "/faults", Fault{Name: slowCode, Strength: -1}, "status 400"},
+			{"order", "/faults", Fault{Name: slowCode, Strength: 1, Share: 1.5}, "status 400"},
+			{"order", "/faults", "{", "status 400"},
+			{"order", "/settings/none", "1s", "status 404"},
+			{"order", "/settings/order.inventory.timeout", "soon", "status 400"},
+			{"order", "/settings/order.inventory.timeout", "-1s", "status 400"},
+			{"inventory", "/settings/inventory.db.pool.size", "0", "status 400"},
+			{"inventory", "/settings/inventory.db.pool.size", "many", "status 400"},
+		} {
+			if err := control(s.controls[c.process], http.MethodPut, c.path, c.body); err == nil || err.Error() != c.want {
+				t.Errorf("PUT %s of %v to %s: %v, want %s", c.path, c.body, c.process, err, c.want)
+			}
+		}
+	})
+
+	t.Run("a flood of events takes connections", func(t *testing.T) {
+		before := s.metric(t, "inventory", "db.sql.connection.wait")
+		t.Run("on", func(t *testing.T) {
+			s.fault(t, "promotion", Fault{Name: eventFlood, Strength: 200})
+			eventually(t, "requests for connections wait", func() error {
+				if n := s.metric(t, "inventory", "db.sql.connection.wait"); n == before {
+					return fmt.Errorf("%d waits, as before", n)
+				}
+				return nil
+			})
+		})
+	})
+
+	t.Run("a process can take what it needs from itself", func(t *testing.T) {
+		busy := func() int {
+			stacks := make([]byte, 1<<20)
+			return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "shop.compute.func")
+		}
+		held := func() uint64 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc >> 20
+		}
+		t.Run("on", func(t *testing.T) {
+			s.fault(t, "payment", Fault{Name: cpuHog, Strength: 2})
+			s.fault(t, "payment", Fault{Name: memoryLeak, Strength: 400})
+			eventually(t, "goroutines that compute", func() error {
+				if busy() == 0 {
+					return errors.New("there are none")
+				}
+				return nil
+			})
+			eventually(t, "memory that is held", func() error {
+				if held() < 60 {
+					return fmt.Errorf("%d MiB", held())
+				}
+				return nil
+			})
+		})
+		runtime.GC()
+		if n, mib := busy(), held(); n > 0 || mib > 50 {
+			t.Errorf("%d goroutines compute and %d MiB are held with the faults off", n, mib)
+		}
+	})
+}
+
+// TestFaultsFromTheStart holds that a version can have a fault built in, and that a bad configuration is told.
+func TestFaultsFromTheStart(t *testing.T) {
+	tel, err := NewTelemetry("supplier", "2", Sinks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Process: "supplier", Listen: freeAddress(t), Control: freeAddress(t), Faults: []Fault{{Name: outage, Strength: 1}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- RunWith(ctx, cfg, tel) }()
+	eventually(t, "the supplier refuses", func() error {
+		res, err := http.Get("http://" + cfg.Listen + "/v1/leadtimes/x")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = res.Body.Close() }()
+		if res.StatusCode != http.StatusServiceUnavailable {
+			return fmt.Errorf("status %d", res.StatusCode)
+		}
+		return nil
+	})
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	cfg.Settings = map[string]string{"none": "1"}
+	if err := RunWith(t.Context(), cfg, tel); err == nil || !strings.Contains(err.Error(), `no setting "none" here`) {
+		t.Errorf("with a bad setting: %v", err)
+	}
+}
+
+// metric is the sum of a metric's values as a process reports it now.
+func (s *shopUnderTest) metric(t *testing.T, process, name string) (sum int64) {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	if err := s.metrics[process].Collect(t.Context(), &rm); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range rm.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name != name {
+				continue
+			}
+			switch data := m.Data.(type) {
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					sum += p.Value
+				}
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					sum += p.Value
+				}
+			}
+		}
+	}
+	return sum
 }
 
 func service(s tracetest.SpanStub) string {
@@ -444,7 +720,7 @@ func TestNamesAreComplete(t *testing.T) {
 			switch name {
 			case "InfoContext", "WarnContext", "ErrorContext", "DebugContext", "Start":
 				arg = 1
-			case "HandleFunc", "rpc":
+			case "HandleFunc", "method":
 				arg = 0
 			}
 			if arg < 0 || len(call.Args) <= arg {

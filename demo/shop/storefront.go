@@ -16,7 +16,9 @@ const UserHeader = "X-User-Id"
 type storefront struct {
 	env              *env
 	inventory        *grpc.ClientConn
-	order, promotion *http.Client
+	order, promotion *httpClient
+	// How long the callees may take, quotes apart.
+	inventoryTimeout, orderTimeout duration
 }
 
 func newStorefront(_ context.Context, e *env) (*unit, error) {
@@ -24,7 +26,8 @@ func newStorefront(_ context.Context, e *env) (*unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the client of inventory: %w", err)
 	}
-	s := &storefront{env: e, inventory: conn, order: e.client(requestTimeout), promotion: e.client(500 * time.Millisecond)}
+	s := &storefront{env: e, inventory: conn, order: e.client(), promotion: e.client(),
+		inventoryTimeout: duration{standard: requestTimeout}, orderTimeout: duration{standard: requestTimeout}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page(s.home))
 	mux.HandleFunc("GET /departments/{category}", s.page(s.department))
@@ -36,6 +39,10 @@ func newStorefront(_ context.Context, e *env) (*unit, error) {
 	// Outside of the server's span, so that the span carries the user too.
 	handler := s.identify(e.tel.server(mux))
 	u := httpUnit(handler)
+	u.settings = map[string]func(string) error{
+		"storefront.inventory.timeout": s.inventoryTimeout.set,
+		"storefront.order.timeout":     s.orderTimeout.set,
+	}
 	u.close = func() { _ = conn.Close() }
 	return u, nil
 }
@@ -57,7 +64,11 @@ func (s *storefront) page(h handler) http.HandlerFunc {
 		code := http.StatusOK
 		wait(r.Context(), around(3*time.Millisecond, 0.3)) // reads the session from a cache
 		serveJSON(func(r *http.Request) (any, error) {
-			v, err := h(r)
+			err := s.env.own.work(r.Context(), r.Pattern)
+			var v any
+			if err == nil {
+				v, err = h(r)
+			}
 			if err != nil {
 				code = httpStatus(err)
 			}
@@ -72,15 +83,22 @@ func (s *storefront) page(h handler) http.HandlerFunc {
 }
 
 func (s *storefront) products(ctx context.Context, in listRequest) (*productList, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.inventoryTimeout.get())
 	defer cancel()
 	return invoke[productList](ctx, s.inventory, "/"+inventoryService+"/ListProducts", in)
+}
+
+// offers gets the current offers. No page waits long for them.
+func (s *storefront) offers(ctx context.Context, offers *[]offer) error {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	return call(ctx, s.promotion, "http://promotion/offers", nil, offers)
 }
 
 // home shows the offers and a department. It does without offers when nobody can tell them.
 func (s *storefront) home(r *http.Request) (any, error) {
 	var offers []offer
-	if err := call(r.Context(), s.promotion, "http://promotion/offers", nil, &offers); err != nil {
+	if err := s.offers(r.Context(), &offers); err != nil {
 		s.env.log.WarnContext(r.Context(), "home page without offers", "error", err)
 	}
 	list, err := s.products(r.Context(), listRequest{Category: Categories[time.Now().Hour()%len(Categories)]})
@@ -99,7 +117,7 @@ func (s *storefront) search(r *http.Request) (any, error) {
 }
 
 func (s *storefront) article(r *http.Request) (any, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.inventoryTimeout.get())
 	defer cancel()
 	return invoke[product](ctx, s.inventory, "/"+inventoryService+"/GetProduct", skuRequest{r.PathValue("sku")})
 }
@@ -110,7 +128,9 @@ func (s *storefront) basket(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var out priced
-	return &out, call(r.Context(), s.order, "http://order/internal/prices", in, &out)
+	ctx, cancel := context.WithTimeout(r.Context(), s.orderTimeout.get())
+	defer cancel()
+	return &out, call(ctx, s.order, "http://order/internal/prices", in, &out)
 }
 
 func (s *storefront) checkout(r *http.Request) (any, error) {
@@ -120,7 +140,9 @@ func (s *storefront) checkout(r *http.Request) (any, error) {
 	}
 	in.User = r.Header.Get(UserHeader)
 	var out orderAnswer
-	return &out, call(r.Context(), s.order, "http://order/internal/orders", in, &out)
+	ctx, cancel := context.WithTimeout(r.Context(), s.orderTimeout.get())
+	defer cancel()
+	return &out, call(ctx, s.order, "http://order/internal/orders", in, &out)
 }
 
 // quoteTimeout is longer than a page's: business customers send long lists.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"time"
@@ -25,19 +26,30 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/stats"
 )
 
 // Telemetry is what a process reports with. Providers are passed on, never set globally, so that several services
 // can live in one test.
 type Telemetry struct {
-	Tracers     *sdktrace.TracerProvider
+	Tracers     trace.TracerProvider
 	Meters      *sdkmetric.MeterProvider
 	Loggers     *sdklog.LoggerProvider
 	Propagators propagation.TextMapPropagator
+	// spans is Tracers, where tracing is on.
+	spans *sdktrace.TracerProvider
 }
 
-// Sinks are where telemetry goes. Any may be nil.
+// The signals that a process reports.
+const (
+	Traces  = "traces"
+	Metrics = "metrics"
+	Logs    = "logs"
+)
+
+// Sinks are where telemetry goes. Any may be nil. Without Spans tracing is switched off as OpenTelemetry has it: there
+// are no spans, and a request that came with another's trace context passes that on.
 type Sinks struct {
 	Spans   sdktrace.SpanProcessor
 	Metrics sdkmetric.Reader
@@ -61,10 +73,6 @@ func NewTelemetry(service, version string, sinks Sinks) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe %s as a resource: %w", service, err)
 	}
-	spans := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithSpanProcessor(userSpans{})}
-	if sinks.Spans != nil {
-		spans = append(spans, sdktrace.WithSpanProcessor(sinks.Spans))
-	}
 	metrics := []sdkmetric.Option{sdkmetric.WithResource(res)}
 	if sinks.Metrics != nil {
 		metrics = append(metrics, sdkmetric.WithReader(sinks.Metrics))
@@ -73,41 +81,57 @@ func NewTelemetry(service, version string, sinks Sinks) (*Telemetry, error) {
 	if sinks.Logs != nil {
 		logs = append(logs, sdklog.WithProcessor(sinks.Logs))
 	}
-	return &Telemetry{
-		Tracers: sdktrace.NewTracerProvider(spans...),
+	t := &Telemetry{
+		Tracers: noop.NewTracerProvider(),
 		Meters:  sdkmetric.NewMeterProvider(metrics...),
 		Loggers: sdklog.NewLoggerProvider(logs...),
 		Propagators: propagation.NewCompositeTextMapPropagator(
 			propagation.TraceContext{}, propagation.Baggage{}),
-	}, nil
+	}
+	if sinks.Spans != nil {
+		t.spans = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSpanProcessor(userSpans{}),
+			sdktrace.WithSpanProcessor(sinks.Spans))
+		t.Tracers = t.spans
+	}
+	return t, nil
 }
 
 // newTelemetry sends to the configured OTLP endpoint: spans and logs within a second, metrics every five.
 func newTelemetry(ctx context.Context, cfg Config) (*Telemetry, error) {
-	if cfg.OTLP == "" {
-		return NewTelemetry(cfg.Process, cfg.Version, Sinks{})
-	}
-	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(cfg.OTLP), otlptracegrpc.WithInsecure())
-	if err != nil {
-		return nil, fmt.Errorf("make the exporter of spans: %w", err)
-	}
-	metrics, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(cfg.OTLP), otlpmetricgrpc.WithInsecure())
-	if err != nil {
-		return nil, fmt.Errorf("make the exporter of metrics: %w", err)
-	}
-	logs, err := otlploggrpc.New(ctx, otlploggrpc.WithEndpoint(cfg.OTLP), otlploggrpc.WithInsecure())
-	if err != nil {
-		return nil, fmt.Errorf("make the exporter of logs: %w", err)
-	}
-	tel, err := NewTelemetry(cfg.Process, cfg.Version, Sinks{
-		Spans: sdktrace.NewBatchSpanProcessor(spans, sdktrace.WithBatchTimeout(time.Second),
-			sdktrace.WithMaxQueueSize(16384), sdktrace.WithMaxExportBatchSize(2048)),
-		Metrics: sdkmetric.NewPeriodicReader(metrics, sdkmetric.WithInterval(5*time.Second)),
-		Logs: sdklog.NewBatchProcessor(logs, sdklog.WithExportInterval(time.Second),
-			sdklog.WithMaxQueueSize(8192)),
-	})
+	on, err := reported(cfg)
 	if err != nil {
 		return nil, err
+	}
+	var sinks Sinks
+	if on[Traces] {
+		spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(cfg.OTLP), otlptracegrpc.WithInsecure())
+		if err != nil {
+			return nil, fmt.Errorf("make the exporter of spans: %w", err)
+		}
+		sinks.Spans = sdktrace.NewBatchSpanProcessor(spans, sdktrace.WithBatchTimeout(time.Second),
+			sdktrace.WithMaxQueueSize(16384), sdktrace.WithMaxExportBatchSize(2048))
+		if cfg.Loss > 0 {
+			sinks.Spans = lossy{sinks.Spans, cfg.Loss}
+		}
+	}
+	if on[Metrics] {
+		metrics, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(cfg.OTLP), otlpmetricgrpc.WithInsecure())
+		if err != nil {
+			return nil, fmt.Errorf("make the exporter of metrics: %w", err)
+		}
+		sinks.Metrics = sdkmetric.NewPeriodicReader(metrics, sdkmetric.WithInterval(5*time.Second),
+			sdkmetric.WithProducer(runtime.NewProducer()))
+	}
+	if on[Logs] {
+		logs, err := otlploggrpc.New(ctx, otlploggrpc.WithEndpoint(cfg.OTLP), otlploggrpc.WithInsecure())
+		if err != nil {
+			return nil, fmt.Errorf("make the exporter of logs: %w", err)
+		}
+		sinks.Logs = sdklog.NewBatchProcessor(logs, sdklog.WithExportInterval(time.Second), sdklog.WithMaxQueueSize(8192))
+	}
+	tel, err := NewTelemetry(cfg.Name(cfg.Process), cfg.Version, sinks)
+	if err != nil || !on[Metrics] {
+		return tel, err
 	}
 	if err := runtime.Start(runtime.WithMeterProvider(tel.Meters)); err != nil {
 		return nil, fmt.Errorf("start the metrics of the Go runtime: %w", err)
@@ -115,9 +139,43 @@ func newTelemetry(ctx context.Context, cfg Config) (*Telemetry, error) {
 	return tel, nil
 }
 
+// reported are the signals that a process reports: none without an endpoint.
+func reported(cfg Config) (map[string]bool, error) {
+	if !(cfg.Loss >= 0 && cfg.Loss < 1) {
+		return nil, fmt.Errorf("loss %v of spans: not in [0, 1)", cfg.Loss)
+	}
+	on := map[string]bool{Traces: len(cfg.Signals) == 0, Metrics: len(cfg.Signals) == 0, Logs: len(cfg.Signals) == 0}
+	for _, s := range cfg.Signals {
+		if _, known := on[s]; !known {
+			return nil, fmt.Errorf("signal %q: there are %s, %s and %s", s, Traces, Metrics, Logs)
+		}
+		on[s] = true
+	}
+	if cfg.OTLP == "" {
+		clear(on)
+	}
+	return on, nil
+}
+
+// lossy loses a share of the spans on their way.
+type lossy struct {
+	sdktrace.SpanProcessor
+	share float64
+}
+
+func (l lossy) OnEnd(s sdktrace.ReadOnlySpan) {
+	if rand.Float64() >= l.share {
+		l.SpanProcessor.OnEnd(s)
+	}
+}
+
 // Shutdown sends what is left, as far as ctx allows. What cannot be sent is lost, as it would be in any shop.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	return errors.Join(t.Tracers.Shutdown(ctx), t.Loggers.Shutdown(ctx), t.Meters.Shutdown(ctx))
+	var err error
+	if t.spans != nil {
+		err = t.spans.Shutdown(ctx)
+	}
+	return errors.Join(err, t.Loggers.Shutdown(ctx), t.Meters.Shutdown(ctx))
 }
 
 // Logger is a logger whose lines become log records.

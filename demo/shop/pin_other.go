@@ -1,0 +1,6 @@
+//go:build !linux
+
+package shop
+
+// pin has no means here.
+func pin() (unpin func()) { return func() {} }
