@@ -174,6 +174,9 @@ func (d *Diagnoser) reasons(ctx context.Context, tenant string, f *explain.Facts
 	_ = q.Wait() // a question that fails was logged, and leaves its evidence as it is
 }
 
+// stoppedBefore is how long before the onset a service must have stopped sending spans for that to be its way.
+const stoppedBefore = 15 * time.Second
+
 // maxHosts bounds the hosts that are looked up among the services that send no spans.
 const maxHosts = 8
 
@@ -181,8 +184,12 @@ const maxHosts = 8
 // its log lines or by its metrics. Peers learn of them.
 func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *explain.Facts, counts []store.TemplateCount, peers locate.Peers) {
 	traced := map[string]bool{}
-	for _, o := range slices.Concat(f.OpsNow, f.OpsUsual) {
+	for _, o := range f.OpsNow {
 		traced[o.Service] = true
+	}
+	for service, at := range s.seen {
+		// One that fell silent at the onset is out of reach, or down.
+		traced[service] = traced[service] || at.After(s.onset.Add(-stoppedBefore))
 	}
 	logs := map[string]bool{}
 	for _, c := range counts {
@@ -360,8 +367,22 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 	f.AddPoolLogs(services)
 	// What was under way when the fault began started before it, so the onset may be dated too early by that much.
 	slack := 3*time.Second + time.Duration(min(s.now.mean(), 10)*float64(time.Second))
-	f.Changes = explain.Changes(changes, s.onset, slack)
+	f.Changes = explain.Changes(changes, firstServed(services, versions), s.onset, slack)
 	return d.splits(ctx, tenant, s, f)
+}
+
+// firstServed is when each version of the services was first seen, by its change.
+func firstServed(services []string, versions [][2][]store.ValueStat) map[model.Entity]time.Time {
+	out := map[model.Entity]time.Time{}
+	for i, service := range services {
+		for _, v := range slices.Concat(versions[i][0], versions[i][1]) {
+			e := (&model.Change{Service: service, Version: v.Value}).Entity()
+			if t := out[e]; t.IsZero() || v.First.Before(t) {
+				out[e] = v.First
+			}
+		}
+	}
+	return out
 }
 
 func (d *Diagnoser) holders(ctx context.Context, tenant string, s *scope, m explain.Measure, sel store.Selection) ([]explain.Holder, error) {

@@ -35,6 +35,7 @@ type scope struct {
 	edges       []store.EdgeStat
 	changes     []model.Change
 	lag         time.Duration
+	seen        map[string]time.Time // when each service last received work, before the onset
 }
 
 const (
@@ -115,6 +116,12 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 		s.normal.From = onset.Add(-history)
 	}
 	s.measure(steps)
+	s.seen = map[string]time.Time{}
+	for _, t := range steps {
+		if t.At.Before(s.onset) && t.At.After(s.seen[t.Service]) {
+			s.seen[t.Service] = t.At
+		}
+	}
 	return s, nil
 }
 

@@ -50,6 +50,9 @@ func (f *Facts) accuseChanges(take func(*NearChange) bool) (cases []Case) {
 			short.Strength = 0.3 // shows how the change does its harm more than that it does
 			k.Supporting = append(k.Supporting, short)
 		}
+		if c.Reverts {
+			k.Contradicting = append(k.Contradicting, Sign{"ran well before", 0.6, nil})
+		}
 		k.Contradicting = append(k.Contradicting,
 			Sign{"holder", 0.9 * f.exhausted(c.Service), nil},
 			Sign{"flood", 0.8 * strongest(floodsInto(f, c.Service)), nil},

@@ -17,6 +17,8 @@ type NearChange struct {
 	Before time.Duration
 	// Timing is 1 for a change just before the onset, falling to 0 at half an hour.
 	Timing float64
+	// Reverts tells that it brought back what had run before an earlier change of the same thing.
+	Reverts bool
 	// Affected and Others are the share of bad requests with the new version and with other ones, where both ran at
 	// once; Split tells whether that is known.
 	Affected, Others float64
@@ -26,26 +28,42 @@ type NearChange struct {
 // ChangeWindow is how long before the onset changes are looked at.
 const ChangeWindow = 30 * time.Minute
 
+// prompt is how soon after a change its harm is to be expected: what was changed serves the next request.
+const prompt = 10 * time.Second
+
 // Changes rates changes by their time: a cause comes before its effects, mostly shortly before. slack is how far the
-// onset may have been dated too early: a request that was under way when the fault began started before it.
-func Changes(changes []model.Change, onset time.Time, slack time.Duration) []NearChange {
+// onset may have been dated too early: a request that was under way when the fault began started before it. served says
+// when a deployed version was first seen at work, by the change's entity: a deployment may take minutes to come about.
+func Changes(changes []model.Change, served map[model.Entity]time.Time, onset time.Time, slack time.Duration) []NearChange {
 	var out []NearChange
-	for _, c := range changes {
-		before := onset.Sub(c.At)
+	for i, c := range changes {
+		began := c.At
+		if t := served[c.Entity()]; t.After(began) {
+			began = t
+		}
+		before := onset.Sub(began)
 		if before < -slack || before > ChangeWindow {
 			continue
 		}
 		timing := 1.0
-		if s := before.Seconds(); s > 30 {
-			// From 30 s on, each factor of four costs about a third.
-			timing = max(0, 1-math.Log(s/30)/math.Log(ChangeWindow.Seconds()/30))
+		if before > prompt {
+			// Whatever ran well for a while after the change speaks for it: each factor of four costs about a quarter.
+			timing = max(0, 1-math.Log(before.Seconds()/prompt.Seconds())/math.Log(ChangeWindow.Seconds()/prompt.Seconds()))
 		}
-		out = append(out, NearChange{Change: c, Before: before, Timing: round(timing)})
+		out = append(out, NearChange{Change: c, Before: before, Timing: round(timing), Reverts: reverts(changes, i)})
 	}
 	slices.SortFunc(out, func(a, b NearChange) int {
 		return cmp.Or(cmp.Compare(b.Timing, a.Timing), a.At.Compare(b.At), cmp.Compare(a.Entity(), b.Entity()))
 	})
 	return out
+}
+
+// reverts tells whether a change brings back the value or version that an earlier change of the same thing replaced.
+func reverts(changes []model.Change, i int) bool {
+	c := &changes[i]
+	return c.To != "" && slices.ContainsFunc(changes, func(o model.Change) bool {
+		return o.At.Before(c.At) && o.Service == c.Service && o.Key == c.Key && o.Kind == c.Kind && o.From == c.To && o.To == c.From
+	})
 }
 
 // NewVersions makes changes of versions that run now and didn't before. recorded are the changes that somebody told us

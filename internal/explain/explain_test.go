@@ -235,13 +235,27 @@ func TestChanges(t *testing.T) {
 	at := func(before time.Duration) model.Change {
 		return model.Change{ID: before.String(), At: onset.Add(-before), Service: before.String()}
 	}
-	got := explain.Changes([]model.Change{at(time.Hour), at(10 * time.Minute), at(-3 * time.Second), at(20 * time.Second), at(-time.Minute)}, onset, 5*time.Second)
+	slow := at(15 * time.Minute)
+	slow.Version = "2"
+	got := explain.Changes([]model.Change{at(time.Hour), at(10 * time.Minute), at(-3 * time.Second), at(20 * time.Second), at(-time.Minute), slow},
+		map[model.Entity]time.Time{slow.Entity(): onset.Add(-time.Minute)}, onset, 5*time.Second)
 	var order []string
 	for _, c := range got {
 		order = append(order, c.ID)
 	}
-	if d := cmp.Diff([]string{"20s", "-3s", "10m0s"}, order); d != "" {
+	if d := cmp.Diff([]string{"-3s", "20s", "15m0s", "10m0s"}, order); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestReverts(t *testing.T) {
+	c := func(before time.Duration, from, to string) model.Change {
+		return model.Change{ID: from + "-" + to, At: onset.Add(-before), Kind: "flag", Service: "cart", Key: "k", From: from, To: to}
+	}
+	for _, n := range explain.Changes([]model.Change{c(3*time.Minute, "a", "b"), c(2*time.Minute, "b", "a"), c(time.Minute, "a", "c")}, nil, onset, 0) {
+		if n.Reverts != (n.ID == "b-a") {
+			t.Errorf("%s reverts: %v", n.ID, n.Reverts)
+		}
 	}
 }
 

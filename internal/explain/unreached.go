@@ -12,7 +12,7 @@ import (
 // MoveUnreached moves failures of services that could not connect to what they could not connect to. A client makes the
 // span of a call once it has a connection, so when the other side is gone there is no call to see: the failure seems to
 // be the service's own, and its usual calls have ceased. It needs both: the error speaks of a connection, and of the
-// databases, queues and remote hosts that the service usually calls one fell silent or fails throughout.
+// databases, queues, hosts and services that the service usually calls one fell silent or fails throughout.
 func (f *Facts) MoveUnreached() {
 	for i := range f.Origins {
 		o := &f.Origins[i]
@@ -40,18 +40,24 @@ func (f *Facts) MoveUnreached() {
 }
 
 // silent is what a service usually calls and now doesn't reach: of several the one it called most, "" if there is none.
+// A network may let some calls to another service through.
 func (f *Facts) silent(service string) model.Entity {
 	entities := map[store.EdgeKind]func(string) model.Entity{
 		store.EdgeDatabase: model.DatabaseEntity, store.EdgeQueue: model.QueueEntity, store.EdgeRemote: model.RemoteEntity,
+		store.EdgeCall: func(to string) model.Entity { return model.EdgeEntity(service, to) },
 	}
 	var best model.Entity
 	var most int64
 	for _, e := range f.EdgesUsual {
 		entity, ok := entities[e.Kind]
-		if !ok || e.From != service || e.Count <= most {
+		if !ok || e.From != service || e.To == service || e.Count <= most {
 			continue
 		}
-		if f.silence(e) > 0.7 {
+		enough := 0.7
+		if e.Kind == store.EdgeCall {
+			enough = 0.3
+		}
+		if f.silence(e) > enough {
 			best, most = entity(e.To), e.Count
 		}
 	}

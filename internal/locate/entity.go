@@ -120,16 +120,17 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 		if q := Destination(s); q != "" {
 			return model.QueueEntity(q)
 		}
+		host := Remote(s)
+		if service, ok := peers[peer{"", host}]; ok {
+			return model.ServiceEntity(service)
+		}
 		for _, a := range addresses(s) {
 			if to, ok := peers[peer{s.Service(), a}]; ok {
 				return model.EdgeEntity(s.Service(), to)
 			}
 		}
-		if name := Remote(s); name != "" {
-			if service, ok := peers[peer{"", name}]; ok {
-				return model.ServiceEntity(service)
-			}
-			return model.RemoteEntity(name)
+		if host != "" {
+			return model.RemoteEntity(host)
 		}
 	case model.SpanProducer:
 		if q := Destination(s); q != "" {

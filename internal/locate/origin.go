@@ -19,8 +19,8 @@ type Origin struct {
 	GaveUp bool
 	// Unanswered tells that a call failed and the other side has no part in it: it sent no span, or knows of no failure.
 	Unanswered bool
-	// Unreached tells that the error speaks of a connection that could not be made. Clients make the span of a call after
-	// they have a connection, so the span that fails is then that of whoever wanted to call.
+	// Unreached tells that the error speaks of a connection that could not be made or kept. Clients make the span of a
+	// call after they have a connection, so the span that fails is then that of whoever wanted to call.
 	Unreached bool
 }
 
@@ -84,11 +84,12 @@ func (t *tree) origin(i int, peers Peers) Origin {
 	return o
 }
 
-// unreached recognizes what systems and libraries say of a connection that could not be made.
+// unreached recognizes what systems and libraries say of a connection that could not be made or that broke.
 func unreached(text string) bool {
 	text = strings.ToLower(text)
 	return slices.ContainsFunc([]string{"connection refused", "econnrefused", "failed to connect", "could not connect", "no such host",
-		"enotfound", "no route to host", "ehostunreach", "network is unreachable"}, func(s string) bool { return strings.Contains(text, s) })
+		"enotfound", "no route to host", "ehostunreach", "network is unreachable", "connection error", "error while dialing",
+		"connection reset", "econnreset", "broken pipe", "transport is closing"}, func(s string) bool { return strings.Contains(text, s) })
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
