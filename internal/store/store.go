@@ -77,6 +77,11 @@ type Events interface {
 
 	Questions
 
+	// Exceptions groups exceptions of span events and log records, see model.Exception.Group; the groups seen last come
+	// first. One happens at its event's time if that lies within its span, else at the span's start. A log record of a
+	// span that tells of an exception of the same group itself is not counted again.
+	Exceptions(ctx context.Context, q ExceptionQuery) (Page[model.ExceptionGroup], error)
+
 	// Stats says what is kept.
 	Stats(ctx context.Context) (EventStats, error)
 }
@@ -87,6 +92,20 @@ type Query struct {
 	Window
 	// Where is never nil; search.All{} for everything.
 	Where search.Expr
+	// Limit is at least 1.
+	Limit int
+}
+
+// ExceptionQuery asks Exceptions. Zero fields do not restrict.
+type ExceptionQuery struct {
+	Tenant string
+	Window
+	// Group is the ID of the only group wanted.
+	Group string
+	// Service and Version are those an exception occurred in, Text a part of its type, message or stack in any case.
+	Service, Version, Text string
+	// Buckets is the number of parts of each group's histogram. There is none without both ends of the window.
+	Buckets int
 	// Limit is at least 1.
 	Limit int
 }

@@ -31,6 +31,9 @@ type block struct {
 	layout *layout
 	refs   int  // queries that may read the file
 	dead   bool // no longer in the catalog; removed with the last reference
+
+	// seen is when the block's groups of exceptions were first seen in it; nil until a question asked.
+	seen map[string]firstSeen
 }
 
 // MarshalText writes String.
