@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test test-race test-demo check lint fmt bench fuzz help
+.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict fuzz help
 
 build: ## write bin/triage
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
@@ -25,12 +25,12 @@ test-demo: build ## break the demo shop for real, and compare the verdict with w
 check: lint test ## lint, then test
 
 lint: ## look for mistakes without running anything
-	@test -z "$$(gofmt -l cmd internal client demo)" || { gofmt -l cmd internal client demo; echo 'run make fmt'; exit 1; }
+	@test -z "$$(gofmt -l cmd internal client demo bench)" || { gofmt -l cmd internal client demo bench; echo 'run make fmt'; exit 1; }
 	go vet -tags $(TAGS) ./...
 	$(TOOL) staticcheck -tags $(TAGS) ./...
 
 fmt: ## format the code
-	gofmt -w cmd internal client demo
+	gofmt -w cmd internal client demo bench
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
@@ -45,4 +45,8 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	done
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+ROWS ?= 10000000
+bench-verdict: ## measure a verdict over ROWS spans and as many log lines
+	TRIAGE_BENCH_ROWS=$(ROWS) go test -tags $(TAGS) -run '^$$' -bench Verdict -benchtime 5x -timeout 60m ./internal/diagnose

@@ -141,6 +141,17 @@ func (c *Client) Spans(ctx context.Context, q SearchQuery) (SpanPage, error) {
 	return get[SpanPage](ctx, c, "/api/v1/spans", q.values())
 }
 
+// Exceptions lists groups of exceptions of one type and stack, those seen last first.
+func (c *Client) Exceptions(ctx context.Context, q ExceptionsQuery) (ExceptionPage, error) {
+	p := params{}.text("service", q.Service).text("version", q.Version).text("q", q.Text).time("from", q.From).time("to", q.To).number("limit", q.Limit)
+	return get[ExceptionPage](ctx, c, "/api/v1/errors", url.Values(p))
+}
+
+// Exception returns one group with a stack, of [from, to); zero times are the server's.
+func (c *Client) Exception(ctx context.Context, id string, from, to time.Time) (ExceptionDetail, error) {
+	return get[ExceptionDetail](ctx, c, "/api/v1/errors/"+url.PathEscape(id), url.Values(params{}.time("from", from).time("to", to)))
+}
+
 // TailLogs yields log records that match as they arrive. It ends without an error when the context ends or the loop
 // breaks; any other end, the server's included, is the last thing yielded, as an error.
 func (c *Client) TailLogs(ctx context.Context, q string) iter.Seq2[LogRecord, error] {

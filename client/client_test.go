@@ -97,6 +97,16 @@ func TestRequests(t *testing.T) {
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.Logs(ctx, client.SearchQuery{Q: "level:error", Limit: 2})
 			}, `{"logs":[],"more":true,"partial":"a block"}`},
+		{"errors", `{"errors":[],"from":"2026-03-01T11:00:00Z","to":"2026-03-01T12:00:00Z","more":true,"partial":""}`,
+			"GET /api/v1/errors?limit=2&q=time+out&service=cart&to=2026-03-01T12%3A00%3A00Z&version=2",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Exceptions(ctx, client.ExceptionsQuery{Service: "cart", Version: "2", Text: "time out", To: noon, Limit: 2})
+			}, `{"errors":[],"from":"2026-03-01T11:00:00Z","to":"2026-03-01T12:00:00Z","more":true,"partial":""}`},
+		{"error", `{"error":{"id":"a/b","count":3}}`, "GET /api/v1/errors/a%2Fb?from=2026-03-01T12%3A00%3A00Z",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				d, err := c.Exception(ctx, "a/b", noon, time.Time{})
+				return d.Error.Count, err
+			}, `3`},
 		{"sql", `{"columns":["n"],"types":["BIGINT"],"rows":[[9007199254740993]],"truncated":false}`,
 			`POST /api/v1/sql {"query":"SELECT 1"}`,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.SQL(ctx, "SELECT 1") },

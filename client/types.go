@@ -23,6 +23,8 @@ type (
 	Transition     = model.Transition
 	Span           = model.Span
 	LogRecord      = model.LogRecord
+	ExceptionGroup = model.ExceptionGroup
+	ExceptionCount = model.ExceptionCount
 	TraceID        = model.TraceID
 	SpanID         = model.SpanID
 )
@@ -139,6 +141,32 @@ type SpanPage struct {
 	Spans   []Span `json:"spans"`
 	More    bool   `json:"more"`
 	Partial string `json:"partial"`
+}
+
+// ExceptionsQuery picks groups of exceptions. Zero fields do not restrict; zero times and limits are the server's.
+type ExceptionsQuery struct {
+	Service, Version string
+	// Text is a part of the type, message or stack, in any case.
+	Text     string
+	From, To time.Time
+	Limit    int
+}
+
+// ExceptionPage is the groups that were seen last. Histograms are of From to To.
+type ExceptionPage struct {
+	Errors  []ExceptionGroup `json:"errors"`
+	From    time.Time        `json:"from"`
+	To      time.Time        `json:"to"`
+	More    bool             `json:"more"`
+	Partial string           `json:"partial"`
+}
+
+// ExceptionDetail is one group with a stack.
+type ExceptionDetail struct {
+	Error   ExceptionGroup `json:"error"`
+	From    time.Time      `json:"from"`
+	To      time.Time      `json:"to"`
+	Partial string         `json:"partial"`
 }
 
 // Table is the answer to an SQL query. Values are what encoding/json makes of the row: nil, bool, json.Number, string,

@@ -73,6 +73,24 @@ func (fakeEvents) Stats(context.Context) (store.EventStats, error) {
 	return store.EventStats{Spans: 1, Logs: 1, Bytes: 100, Oldest: now, Newest: now}, nil
 }
 
+func (fakeEvents) Exceptions(_ context.Context, q store.ExceptionQuery) (store.Page[model.ExceptionGroup], error) {
+	const id = "77fd20939cddeac3"
+	if q.Group != "" && q.Group != id || q.Text == "nothing" {
+		return store.Page[model.ExceptionGroup]{}, nil
+	}
+	g := model.ExceptionGroup{ID: id, Type: "KeyError", Message: "'sku-17'", Template: "'<*>'", Frames: []string{"total (app/cart.py)"}, Count: 3, Users: 2,
+		Services:   []model.ExceptionCount{{Name: "cart", Count: 3}},
+		Versions:   []model.ExceptionCount{{Service: "cart", Name: "2", Count: 2}, {Service: "cart", Name: "1", Count: 1}},
+		Operations: []model.ExceptionCount{{Name: "GET /cart", Count: 3}}, First: now.Add(-time.Minute), Last: now, FirstService: "cart", FirstVersion: "1",
+		New: true, Samples: []model.ExceptionSample{{At: now, Service: "cart", Version: "2", TraceID: traceID, SpanID: span.SpanID, Message: "'sku-17'"}},
+		Histogram: make([]int64, q.Buckets)}
+	g.Histogram[q.Buckets-1] = 3
+	if q.Group != "" {
+		g.Stack = "Traceback (most recent call last):\n  File \"/app/cart.py\", line 7, in total\n"
+	}
+	return store.Page[model.ExceptionGroup]{Rows: []model.ExceptionGroup{g}, More: q.Limit == 1 && q.Group == ""}, nil
+}
+
 var firing = model.Alarm{ID: "latency{cart}", Tenant: model.DefaultTenant, Rule: "latency", State: model.StateAlarm, Reason: "2 of 3 datapoints",
 	Since: now, Updated: now, Onset: now.Add(-10 * time.Second), Signal: model.SignalDuration, Service: "cart", Value: 0.5, Usual: 0.2, Unit: "s"}
 
@@ -180,6 +198,12 @@ var calls = []struct {
 	{"logs-too-slow", "GET", "/api/v1/logs?q=slow", "", "", 504},
 	{"logs-turned-around", "GET", "/api/v1/logs?from=2026-03-04T00:00:00Z&to=2026-03-03T00:00:00Z", "", "", 400},
 	{"spans", "GET", "/api/v1/spans?q=service:cart", "", "", 200},
+	{"errors", "GET", "/api/v1/errors?service=cart&limit=1", "", "", 200},
+	{"errors-none", "GET", "/api/v1/errors?q=nothing&version=2", "", "", 200},
+	{"errors-too-many", "GET", "/api/v1/errors?limit=100000", "", "", 422},
+	{"errors-bad-time", "GET", "/api/v1/errors?from=yesterday", "", "", 400},
+	{"error", "GET", "/api/v1/errors/77fd20939cddeac3", "", "", 200},
+	{"error-missing", "GET", "/api/v1/errors/0000000000000000", "", "", 404},
 	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
 	{"status", "GET", "/api/v1/status", "", "", 200},
 }

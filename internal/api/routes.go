@@ -30,6 +30,8 @@ func (s *server) routes(a huma.API) {
 	get(a, "/api/v1/traces/{id}", "One trace with its log lines and critical path", s.trace)
 	get(a, "/api/v1/logs", "Search log records, newest first", s.logs)
 	get(a, "/api/v1/spans", "Search spans, newest first", s.spans)
+	get(a, "/api/v1/errors", "Exceptions grouped by type and stack across services, those seen last first", s.exceptions)
+	get(a, "/api/v1/errors/{id}", "One group of exceptions with a stack", s.exception)
 	post(a, "/api/v1/sql", "Read-only SQL over the views logs and spans", http.StatusOK, s.sql)
 	get(a, "/api/v1/status", "What is running and what was received", s.status)
 }

@@ -46,6 +46,17 @@ func (o *options) completeServices(cmd *cobra.Command, args []string, word strin
 	})(cmd, args, word)
 }
 
+func (o *options) completeExceptions(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return o.completer(func(ctx context.Context, c *client.Client) (out []cobra.Completion) {
+		page, _ := c.Exceptions(ctx, client.ExceptionsQuery{})
+		for i := range page.Errors {
+			g := &page.Errors[i]
+			out = append(out, cobra.CompletionWithDesc(g.ID, cut(clean(exceptionTitle(g)), titleWidth)))
+		}
+		return out
+	})(cmd, args, word)
+}
+
 func (o *options) completeRules(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return o.completer(func(ctx context.Context, c *client.Client) (out []cobra.Completion) {
 		list, _ := c.Alarms(ctx, "")

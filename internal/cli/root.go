@@ -40,7 +40,7 @@ running server (--server).`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return badUsage(cmd, err) })
 	root.AddCommand(
 		diagnoseCommand(o), incidentsCommand(o), alarmsCommand(o), changesCommand(o),
-		queryCommand(o), traceCommand(o), logsCommand(o), servicesCommand(o), statusCommand(o),
+		queryCommand(o), traceCommand(o), logsCommand(o), exceptionsCommand(o), servicesCommand(o), statusCommand(o),
 		recordCommand(o), loadCommand(o), versionCommand(o, version), exitCodesTopic(),
 	)
 	group(root)
