@@ -205,6 +205,7 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 		}
 		if inc.Status == model.IncidentResolved {
 			inc.Status, inc.ReopenedAt, inc.ResolvedAt = model.IncidentOpen, at, time.Time{}
+			inc.Title = title(tr.Alarm) // it need not be what it was the first time
 			m.log.Info("incident opened again", "tenant", tenant, "incident", inc.ID, "alarm", tr.Alarm.ID)
 		}
 		join(inc, tr.Alarm)
