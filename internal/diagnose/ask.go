@@ -113,7 +113,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 		})
 	}
 	q.question("impact", func(ctx context.Context) (err error) {
-		out.impact, err = d.events.Impact(ctx, s.badSelection(tenant, s.bad), explain.UserKeys)
+		out.impact, err = d.events.Impact(ctx, s.badSelection(tenant, s.whole), explain.UserKeys)
 		return err
 	})
 	q.question("health", func(ctx context.Context) (err error) {
@@ -205,7 +205,7 @@ func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *ex
 		name string
 		explain.Untraced
 	}, len(hosts))
-	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.bad.To}
+	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.whole.To}
 	q := d.asker(ctx)
 	for i, host := range hosts {
 		q.question("untraced services", func(ctx context.Context) error {
@@ -309,7 +309,7 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 	series := make([][]explain.Resource, len(services))
 	holders := make([][3][]explain.Holder, len(services))
 	versions := make([][2][]store.ValueStat, len(services))
-	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.bad.To}
+	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.whole.To}
 	step := max(5*time.Second, (span.Len() / 240).Truncate(time.Second))
 	q := d.asker(ctx)
 	for i, service := range services {

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -21,7 +22,8 @@ type scope struct {
 	service, operation string
 	kind               model.SpanKind
 	onset              time.Time
-	bad, normal        store.Window
+	// whole is all the time since the onset; bad is as much of it as holds plenty of requests.
+	whole, bad, normal store.Window
 	// settled is bad without its last seconds: what started then is known only as far as it was quick.
 	settled store.Window
 	// slow and failing are how surely requests became slower and fail more often; asked that an alarm said something
@@ -43,6 +45,11 @@ const (
 	lead      = 150 * time.Second
 	longest   = 15 * time.Minute // of bad time, at most
 	guessBack = 5 * time.Minute  // where nobody says when it began
+
+	// plenty is how many requests to all services are enough to know what is usual, or what is wrong; of a busy system
+	// less time is looked at for that, but not less than atLeast before the onset and atLeast after it.
+	plenty  = 30_000
+	atLeast = 30 * time.Second
 )
 
 type operation struct {
@@ -71,15 +78,15 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	}
 	w.From = w.From.Truncate(step)
 	s := &scope{}
-	var steps []store.TimelineStat
+	steps, err := d.events.Timeline(ctx, store.Selection{Tenant: req.Tenant, Window: w,
+		Kinds: []model.SpanKind{model.SpanServer, model.SpanConsumer}}, step, 100_000)
+	if err != nil {
+		return nil, err
+	}
+	back := enoughBefore(steps, onset, w.From, step)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		steps, err = d.events.Timeline(gctx, store.Selection{Tenant: req.Tenant, Window: w,
-			Kinds: []model.SpanKind{model.SpanServer, model.SpanConsumer}}, step, 100_000)
-		return err
-	})
-	g.Go(func() (err error) {
-		s.edges, err = d.events.Edges(gctx, req.Tenant, w, 1000)
+		s.edges, err = d.events.Edges(gctx, req.Tenant, store.Window{From: back, To: to}, 1000)
 		return err
 	})
 	g.Go(func() (err error) {
@@ -104,16 +111,18 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 		onset = t
 	}
 	s.onset = onset
-	s.bad = store.Window{From: onset, To: to}
-	s.settled = store.Window{From: onset, To: to.Add(-settle)}
+	s.whole = store.Window{From: onset, To: to}
+	s.bad = store.Window{From: onset, To: enoughAfter(steps, onset, to, step)}
+	s.settled = store.Window{From: onset, To: minTime(s.bad.To, to.Add(-settle))}
 	if s.settled.Len() < 2*time.Second {
 		s.settled = s.bad
 	}
 	// Requests that were under way at the onset belong to neither side, nor what a clock that is behind dates before it.
 	margin := 5*time.Second + time.Duration(min(s.usual.mean(), 10)*float64(time.Second))
-	s.normal = store.Window{From: maxTime(steady, onset.Add(-history)), To: onset.Add(-margin)}
+	back = maxTime(onset.Add(-history), back)
+	s.normal = store.Window{From: maxTime(steady, back), To: onset.Add(-margin)}
 	if s.normal.Len() < 10*time.Second {
-		s.normal.From = onset.Add(-history)
+		s.normal.From = back
 	}
 	s.measure(steps)
 	s.seen = map[string]time.Time{}
@@ -123,6 +132,34 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 		}
 	}
 	return s, nil
+}
+
+// enoughBefore is how far back from the onset a normal period must reach to hold plenty of requests, and from at the
+// furthest.
+func enoughBefore(steps []store.TimelineStat, onset, from time.Time, step time.Duration) time.Time {
+	return maxTime(from, onset.Add(-enough(steps, step, func(t time.Time) time.Duration { return onset.Sub(t) })))
+}
+
+// enoughAfter is the same for the bad time, and to at the furthest.
+func enoughAfter(steps []store.TimelineStat, onset, to time.Time, step time.Duration) time.Time {
+	return minTime(to, onset.Add(enough(steps, step, func(t time.Time) time.Duration { return t.Sub(onset) })))
+}
+
+// enough is the distance within which plenty of requests lie, at least atLeast.
+func enough(steps []store.TimelineStat, step time.Duration, distance func(time.Time) time.Duration) time.Duration {
+	counts := map[time.Duration]int64{}
+	for _, t := range steps {
+		if d := distance(t.At); d >= 0 {
+			counts[d/step] += t.Count
+		}
+	}
+	var sum int64
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		if sum += counts[k]; sum >= plenty && (k+1)*step >= atLeast {
+			return (k + 1) * step
+		}
+	}
+	return math.MaxInt64 / 2
 }
 
 // times gives where to look for the onset and where to stop; known tells that somebody said when it began.
@@ -427,6 +464,13 @@ func (s *scope) measure(steps []store.TimelineStat) {
 		}
 		s.badDuration = time.Duration(limit * float64(time.Second))
 	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func clamp(v float64) float64 { return min(1, max(0, v)) }

@@ -33,9 +33,9 @@ func failingCode(f *Facts) (cases []Case) {
 		s := e.Name()
 		var at, hard, thrown int
 		for _, o := range f.Origins {
-			hard += o.Count - o.GaveUp
+			hard += f.hard(o)
 			if o.Entity == e {
-				at, thrown = o.Count-o.GaveUp, o.Exceptions
+				at, thrown = f.hard(o), o.Exceptions
 				if _, ok := f.Untraced[s]; ok {
 					at -= o.Unanswered // the code of a service that did not answer may never have run
 				}

@@ -49,13 +49,13 @@ type Facts struct {
 }
 
 // Blame is the part of the trouble that passes in an entity, 0 to 1: of slow requests its part of the additional time,
-// of failed ones the part that began there. Requests that failed because their time was up count as slow.
+// of failed ones the part that began there. Requests that failed because their time was up count as slow, if any are.
 func (f *Facts) Blame(e model.Entity) float64 {
 	hard, at := 0, 0
 	for _, o := range f.Origins {
-		hard += o.Count - o.GaveUp
+		hard += f.hard(o)
 		if o.Entity == e {
-			at += o.Count - o.GaveUp
+			at += f.hard(o)
 		}
 	}
 	var failures, part float64
@@ -81,6 +81,14 @@ func (f *Facts) Blame(e model.Entity) float64 {
 		return growth
 	}
 	return growth*(1-part) + failures*part
+}
+
+// hard is how many failures are more than slowness. Where nothing is slow, whoever gave up did so too soon.
+func (f *Facts) hard(o locate.OriginCount) int {
+	if f.Slow == 0 {
+		return o.Count
+	}
+	return o.Count - o.GaveUp
 }
 
 // Row is the entity's row of the table of times; its zero value names nothing.
