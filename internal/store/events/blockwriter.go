@@ -22,18 +22,22 @@ import (
 
 const (
 	rowGroupRows = 100_000 // measured: smaller groups cost more in footers than they save in pruning
-	batchRows    = 4096    // rows turned into Arrow arrays at a time
+	batchRows    = 4096    // rows between looks at whether to stop
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // blockWriter writes rows, which must come in order of time, into one Parquet file of a layout. It is not safe for
 // concurrent use.
+//
+// Rows are collected by the row group, so that texts can be given to the Parquet writer as numbers into a dictionary
+// (textColumn). What a row group's dictionary would not serve is known when the first is full, and only then is the
+// Parquet writer made.
 type blockWriter struct {
 	signal signal
 	layout *layout
 	schema *arrow.Schema
-	out    *pqarrow.FileWriter
+	out    *pqarrow.FileWriter // nil, as schema, until the first row group is full
 	file   File
 	buf    *bufio.Writer
 	sum    hash.Hash32
@@ -41,39 +45,171 @@ type blockWriter struct {
 	disk   FS
 	name   string
 
-	columns []array.Builder // all, in the schema's order
-	fixed   map[string]array.Builder
-	rest    *array.MapBuilder
-	attrs   [len(prefixes)]map[string]attrBuilder
-	sources map[source]*sourceCells
-	row     int             // rows in the present batch
-	written map[string]bool // keys of the present row's rest
+	columns []column // all, in the schema's order
+	// What nearly every row has.
+	ts, observed, duration                        *array.Int64Builder
+	traceHi, traceLo, spanID, parentID, templates *array.Uint64Builder
+	kind, status, severity                        *array.Uint8Builder
+	service, operation, severityText              *textColumn
+	// optional and texts are the fixed columns that are missing from most rows.
+	optional map[string]array.Builder
+	texts    map[string]*textColumn
+	rest     *array.MapBuilder
+	attrs    [len(prefixes)]map[string]*attrColumnWriter
+	recent   textCache[*attrColumnWriter] // of own attributes' keys
+	sources  map[source]*sourceCells
+	row      int             // rows in the present row group
+	written  map[string]bool // keys of the present row's rest
 }
 
-// attrBuilder is where an attribute's values go.
-type attrBuilder struct {
+// column is one column of the file: an Arrow builder, or a textColumn.
+type column struct {
+	field   arrow.Field
+	builder array.Builder
+	text    *textColumn
+	plain   bool // of a builder: without a dictionary
+}
+
+// attrColumnWriter is where an attribute's values go.
+type attrColumnWriter struct {
 	typ columnType
-	b   array.Builder
+	// exact tells that all values of the key are of the type, so that none has to be looked at.
+	exact bool
+	b     array.Builder
+	text  *textColumn
+}
+
+// takes tells whether a value fits into the column.
+func (c *attrColumnWriter) takes(v model.Value) bool { return c.exact || c.typ == typeOf(v) }
+
+// len is the number of rows that the column has so far.
+func (c *attrColumnWriter) len() int {
+	if c.text != nil {
+		return c.text.len()
+	}
+	return c.b.Len()
+}
+
+// own is the column of one of the row's own attributes, nil if it has none.
+func (w *blockWriter) own(key string) *attrColumnWriter {
+	slot, known := w.recent.slot(key)
+	if !known {
+		*slot = w.attrs[0][key]
+	}
+	return *slot
 }
 
 // sourceCells is what every row of one resource and scope repeats, resolved to columns once.
 type sourceCells struct {
-	service string
-	cells   []cell
-	rest    []restEntry
+	cells []cell
+	rest  []restEntry
 }
 
+// cell is a value and where it goes.
 type cell struct {
-	attrBuilder
-	value model.Value
+	column *attrColumnWriter
+	value  model.Value
+	code   textCode
 }
 
 type restEntry struct{ name, typed string }
 
 // newBlockWriter begins a file under a temporary name.
 func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, error) {
-	w := &blockWriter{signal: s, layout: l, disk: disk, name: name, fixed: map[string]array.Builder{},
+	w := &blockWriter{signal: s, layout: l, disk: disk, name: name, optional: map[string]array.Builder{}, texts: map[string]*textColumn{},
 		sources: map[source]*sourceCells{}, written: map[string]bool{}, sum: crc32.New(castagnoli)}
+	for _, c := range fixedColumns[s] {
+		if c.optional && !l.has(c.name) {
+			continue
+		}
+		w.fixedColumn(c)
+	}
+	for i := range w.attrs {
+		w.attrs[i] = map[string]*attrColumnWriter{}
+	}
+	for _, c := range l.Columns {
+		p, key, _ := splitName(c.Name)
+		// The layout says of every other value of the key that it is in rest.
+		a := &attrColumnWriter{typ: c.Type, exact: !l.RestMore && !l.inRest(prefixes[p]+clean(key))}
+		col := column{field: arrow.Field{Name: c.Name, Type: c.Type.arrow(), Nullable: true}}
+		if c.Type == typeText {
+			a.text = newTextColumn()
+			col.text = a.text
+		} else {
+			a.b = array.NewBuilder(memory.DefaultAllocator, col.field.Type)
+			col.builder = a.b
+		}
+		w.attrs[p][key] = a
+		w.columns = append(w.columns, col)
+	}
+	f, err := disk.Create(name + ".tmp")
+	if err != nil {
+		return nil, fmt.Errorf("create block: %w", err)
+	}
+	w.file = f
+	w.buf = bufio.NewWriterSize(countingWriter{w}, 256<<10)
+	return w, nil
+}
+
+// fixedColumn makes one of the fixed columns.
+func (w *blockWriter) fixedColumn(c fixedColumn) {
+	col := column{field: arrow.Field{Name: c.name, Type: c.typ, Nullable: c.optional}, plain: c.plain}
+	if c.typ.ID() == arrow.STRING && !c.plain {
+		col.text = newTextColumn()
+		w.texts[c.name] = col.text
+		w.columns = append(w.columns, col)
+		switch c.name {
+		case "service":
+			w.service = col.text
+		case "name":
+			w.operation = col.text
+		case "severity_text":
+			w.severityText = col.text
+		}
+		return
+	}
+	col.builder = array.NewBuilder(memory.DefaultAllocator, c.typ)
+	w.columns = append(w.columns, col)
+	w.optional[c.name] = col.builder
+	switch b := col.builder.(type) {
+	case *array.Int64Builder:
+		switch c.name {
+		case "ts":
+			w.ts = b
+		case "observed":
+			w.observed = b
+		case "duration":
+			w.duration = b
+		}
+	case *array.Uint64Builder:
+		switch c.name {
+		case "trace_hi":
+			w.traceHi = b
+		case "trace_lo":
+			w.traceLo = b
+		case "span_id":
+			w.spanID = b
+		case "parent_id":
+			w.parentID = b
+		case "template":
+			w.templates = b
+		}
+	case *array.Uint8Builder:
+		switch c.name {
+		case "kind":
+			w.kind = b
+		case "status":
+			w.status = b
+		case "severity":
+			w.severity = b
+		}
+	case *array.MapBuilder:
+		w.rest = b
+	}
+}
+
+// open makes the Parquet writer. The rows collected so far decide which texts get a dictionary.
+func (w *blockWriter) open() error {
 	properties := []parquet.WriterProperty{
 		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCompressionLevel(1),
 		parquet.WithMaxRowGroupLength(rowGroupRows), parquet.WithBloomFilterEnabled(false),
@@ -81,45 +217,30 @@ func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, er
 		parquet.WithCreatedBy("triage"), parquet.WithMaxStatsSize(256),
 		parquet.WithEncodingFor("ts", parquet.Encodings.DeltaBinaryPacked),
 	}
-	var fields []arrow.Field
-	add := func(f arrow.Field) array.Builder {
-		b := array.NewBuilder(memory.DefaultAllocator, f.Type)
-		fields, w.columns = append(fields, f), append(w.columns, b)
-		return b
-	}
-	for _, c := range fixedColumns[s] {
-		if c.optional && !l.has(c.name) {
-			continue
+	fields := make([]arrow.Field, len(w.columns))
+	for i := range w.columns {
+		c := &w.columns[i]
+		if c.text != nil {
+			c.text.settle()
+			if c.plain = c.text.plain != nil; !c.plain {
+				c.field.Type = dictionaryType
+			}
+			// The least and greatest text of many services' rows rule hardly any row group out, and cost as much as writing it.
+			properties = append(properties, parquet.WithStatsFor(c.field.Name, false))
 		}
-		w.fixed[c.name] = add(arrow.Field{Name: c.name, Type: c.typ, Nullable: c.optional})
 		if c.plain {
-			properties = append(properties, parquet.WithDictionaryFor(c.name, false))
+			properties = append(properties, parquet.WithDictionaryFor(c.field.Name, false))
 		}
-	}
-	if b, ok := w.fixed["rest"]; ok {
-		w.rest = b.(*array.MapBuilder)
-	}
-	for i := range w.attrs {
-		w.attrs[i] = map[string]attrBuilder{}
-	}
-	for _, c := range l.Columns {
-		p, key, _ := splitName(c.Name)
-		w.attrs[p][key] = attrBuilder{c.Type, add(arrow.Field{Name: c.Name, Type: c.Type.arrow(), Nullable: true})}
+		fields[i] = c.field
 	}
 	w.schema = arrow.NewSchema(fields, nil)
-
-	f, err := disk.Create(name + ".tmp")
-	if err != nil {
-		return nil, fmt.Errorf("create block: %w", err)
-	}
-	w.file = f
-	w.buf = bufio.NewWriterSize(countingWriter{w}, 256<<10)
-	w.out, err = pqarrow.NewFileWriter(w.schema, struct{ io.Writer }{w.buf}, parquet.NewWriterProperties(properties...),
+	out, err := pqarrow.NewFileWriter(w.schema, struct{ io.Writer }{w.buf}, parquet.NewWriterProperties(properties...),
 		pqarrow.DefaultWriterProps())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("begin block: %w", err), f.Close(), disk.Remove(name+".tmp"))
+		return fmt.Errorf("begin block: %w", err)
 	}
-	return w, nil
+	w.out = out
+	return nil
 }
 
 // countingWriter passes a block's bytes to its file and keeps their number and checksum.
@@ -140,37 +261,36 @@ func (w *blockWriter) at(b array.Builder) array.Builder {
 	return b
 }
 
-func (w *blockWriter) int64(name string, v int64)   { w.fixed[name].(*array.Int64Builder).Append(v) }
-func (w *blockWriter) uint64(name string, v uint64) { w.fixed[name].(*array.Uint64Builder).Append(v) }
-func (w *blockWriter) uint8(name string, v uint8)   { w.fixed[name].(*array.Uint8Builder).Append(v) }
-func (w *blockWriter) text(name, v string)          { w.fixed[name].(*array.StringBuilder).Append(v) }
-
 // optionalText writes text that is mostly empty.
 func (w *blockWriter) optionalText(name, v string) {
-	if v != "" {
-		w.at(w.fixed[name]).(*array.StringBuilder).Append(clean(v))
+	if v == "" {
+		return
 	}
+	if t := w.texts[name]; t != nil {
+		t.append(w.row, clean(v))
+		return
+	}
+	w.at(w.optional[name]).(*array.StringBuilder).Append(clean(v))
 }
 
 func (w *blockWriter) optionalUint32(name string, v uint32) {
 	if v != 0 {
-		w.at(w.fixed[name]).(*array.Uint32Builder).Append(v)
+		w.at(w.optional[name]).(*array.Uint32Builder).Append(v)
 	}
 }
 
 // span writes one span.
 func (w *blockWriter) span(s *model.Span) error {
 	src := w.source(s.Resource, s.Scope)
-	w.int64("ts", s.Start)
-	w.uint64("trace_hi", s.TraceID.Hi())
-	w.uint64("trace_lo", s.TraceID.Lo())
-	w.uint64("span_id", s.SpanID.Uint64())
-	w.uint64("parent_id", s.ParentID.Uint64())
-	w.text("service", src.service)
-	w.text("name", clean(s.Name))
-	w.uint8("kind", uint8(s.Kind))
-	w.uint8("status", uint8(s.Status))
-	w.int64("duration", s.Duration)
+	w.ts.Append(s.Start)
+	w.traceHi.Append(s.TraceID.Hi())
+	w.traceLo.Append(s.TraceID.Lo())
+	w.spanID.Append(s.SpanID.Uint64())
+	w.parentID.Append(s.ParentID.Uint64())
+	w.operation.append(w.row, clean(s.Name))
+	w.kind.Append(uint8(s.Kind))
+	w.status.Append(uint8(s.Status))
+	w.duration.Append(s.Duration)
 	w.optionalText("status_message", s.StatusMessage)
 	w.optionalText("trace_state", s.TraceState)
 	w.optionalUint32("flags", s.Flags)
@@ -195,7 +315,7 @@ func (w *blockWriter) span(s *model.Span) error {
 			return fmt.Errorf("encode links of span %s: %w", s.SpanID, err)
 		}
 		w.optionalText("links", text)
-		list := w.at(w.fixed["link_ids"]).(*array.ListBuilder)
+		list := w.at(w.optional["link_ids"]).(*array.ListBuilder)
 		list.Append(true)
 		ids := list.ValueBuilder().(*array.Uint64Builder)
 		for _, l := range s.Links[:min(len(s.Links), maxLinksListed)] {
@@ -211,22 +331,23 @@ func (w *blockWriter) span(s *model.Span) error {
 // log writes one log record.
 func (w *blockWriter) log(l *model.LogRecord) error {
 	src := w.source(l.Resource, l.Scope)
-	w.int64("ts", l.Time)
-	w.int64("observed", l.Observed)
-	w.uint64("trace_hi", l.TraceID.Hi())
-	w.uint64("trace_lo", l.TraceID.Lo())
-	w.uint64("span_id", l.SpanID.Uint64())
-	w.uint8("severity", uint8(l.Severity))
-	w.text("service", src.service)
-	w.uint64("template", l.Template)
+	w.ts.Append(l.Time)
+	w.observed.Append(l.Observed)
+	w.traceHi.Append(l.TraceID.Hi())
+	w.traceLo.Append(l.TraceID.Lo())
+	w.spanID.Append(l.SpanID.Uint64())
+	w.severity.Append(uint8(l.Severity))
+	w.templates.Append(l.Template)
 	var extra []restEntry
 	if l.Body.Kind() != model.KindEmpty {
-		w.at(w.fixed["body"]).(*array.StringBuilder).Append(strings.ToValidUTF8(l.Body.String(), "\ufffd"))
+		w.at(w.optional["body"]).(*array.StringBuilder).Append(strings.ToValidUTF8(l.Body.String(), "\ufffd"))
 		if !plainBody(l.Body) {
 			extra = []restEntry{{fixedPrefix + "body", typedText(l.Body)}}
 		}
 	}
-	w.optionalText("severity_text", l.SeverityText)
+	if l.SeverityText != "" {
+		w.severityText.append(w.row, clean(l.SeverityText))
+	}
 	w.optionalText("event_name", l.EventName)
 	w.optionalUint32("flags", l.Flags)
 	w.optionalUint32("dropped_attributes", l.DroppedAttrs)
@@ -240,20 +361,21 @@ func (w *blockWriter) source(r *model.Resource, s *model.Scope) *sourceCells {
 	if c := w.sources[key]; c != nil {
 		return c
 	}
-	c := &sourceCells{service: clean(r.Service)}
+	c := &sourceCells{}
+	text := func(name, v string) {
+		c.cells = append(c.cells, cell{column: &attrColumnWriter{typ: typeText, exact: true, text: w.texts[name]}, value: model.String(clean(v))})
+	}
 	resolve := func(prefix int, attrs model.Attrs) {
 		for _, a := range attrs {
-			if b, ok := w.attrs[prefix][a.Key]; ok && b.typ == typeOf(a.Value) {
-				c.cells = append(c.cells, cell{b, a.Value})
+			if to := w.attrs[prefix][a.Key]; to != nil && to.takes(a.Value) {
+				c.cells = append(c.cells, cell{column: to, value: a.Value})
 			} else {
 				c.rest = append(c.rest, restEntry{prefixes[prefix] + clean(a.Key), typedText(a.Value)})
 			}
 		}
 	}
+	text("service", r.Service)
 	resolve(1, r.Attrs)
-	text := func(name, v string) {
-		c.cells = append(c.cells, cell{attrBuilder{typeText, w.fixed[name]}, model.String(clean(v))})
-	}
 	if r.SchemaURL != "" {
 		text("resource_schema", r.SchemaURL)
 	}
@@ -277,12 +399,17 @@ func (w *blockWriter) source(r *model.Resource, s *model.Scope) *sourceCells {
 // finishRow writes the attributes and counts the row.
 func (w *blockWriter) finishRow(src *sourceCells, attrs model.Attrs, extra []restEntry) {
 	for i := range src.cells {
-		w.append(src.cells[i].attrBuilder, src.cells[i].value)
+		c := &src.cells[i]
+		if t := c.column.text; t != nil {
+			t.repeat(w.row, c.value.Str(), &c.code)
+		} else {
+			w.append(c.column, c.value)
+		}
 	}
 	for i := range attrs {
-		b, ok := w.attrs[0][attrs[i].Key]
-		if ok && b.typ == typeOf(attrs[i].Value) && b.b.Len() <= w.row {
-			w.append(b, attrs[i].Value)
+		to := w.own(attrs[i].Key)
+		if to != nil && to.takes(attrs[i].Value) && to.len() <= w.row {
+			w.append(to, attrs[i].Value)
 		} else {
 			extra = append(extra, restEntry{ownPrefix + clean(attrs[i].Key), typedText(attrs[i].Value)})
 		}
@@ -307,35 +434,46 @@ func (w *blockWriter) finishRow(src *sourceCells, attrs model.Attrs, extra []res
 }
 
 // append writes a value into the column of its type.
-func (w *blockWriter) append(b attrBuilder, v model.Value) {
-	w.at(b.b)
-	switch b.typ {
-	case typeText:
-		b.b.(*array.StringBuilder).Append(v.Str())
+func (w *blockWriter) append(c *attrColumnWriter, v model.Value) {
+	if c.text != nil {
+		c.text.append(w.row, v.Str())
+		return
+	}
+	w.at(c.b)
+	switch c.typ {
 	case typeInt:
-		b.b.(*array.Int64Builder).Append(v.Int())
+		c.b.(*array.Int64Builder).Append(v.Int())
 	case typeDouble:
-		b.b.(*array.Float64Builder).Append(v.Double())
+		c.b.(*array.Float64Builder).Append(v.Double())
 	case typeBool:
-		b.b.(*array.BooleanBuilder).Append(v.Bool())
+		c.b.(*array.BooleanBuilder).Append(v.Bool())
 	}
 }
 
 func (w *blockWriter) maybeFlush() error {
-	if w.row < batchRows {
+	if w.row < rowGroupRows {
 		return nil
 	}
 	return w.flush()
 }
 
-// flush hands the rows collected to the Parquet writer.
+// flush hands the rows collected to the Parquet writer as a row group.
 func (w *blockWriter) flush() error {
 	if w.row == 0 {
 		return nil
 	}
+	if w.out == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
 	arrays := make([]arrow.Array, len(w.columns))
-	for i, b := range w.columns {
-		arrays[i] = w.at(b).NewArray()
+	for i := range w.columns {
+		if c := &w.columns[i]; c.text != nil {
+			arrays[i] = c.text.array(w.row)
+		} else {
+			arrays[i] = w.at(c.builder).NewArray()
+		}
 	}
 	batch := array.NewRecordBatch(w.schema, arrays, int64(w.row))
 	err := w.out.WriteBuffered(batch)
@@ -353,13 +491,18 @@ func (w *blockWriter) flush() error {
 // close finishes the file. Durable files are synced; all appear under their name only when whole.
 func (w *blockWriter) close(durable bool) error {
 	err := w.flush()
+	if err == nil && w.out == nil {
+		err = w.open()
+	}
 	if err == nil {
 		var text string
 		if text, err = w.layout.encode(); err == nil {
 			err = w.out.AppendKeyValueMetadata(metadataKey, text)
 		}
 	}
-	err = errors.Join(err, w.out.Close())
+	if w.out != nil {
+		err = errors.Join(err, w.out.Close())
+	}
 	if err == nil {
 		err = w.buf.Flush()
 	}
@@ -381,7 +524,9 @@ func (w *blockWriter) close(durable bool) error {
 
 // abort drops a file that was begun.
 func (w *blockWriter) abort() {
-	_ = w.out.Close()
+	if w.out != nil {
+		_ = w.out.Close()
+	}
 	_ = w.file.Close()
 	_ = w.disk.Remove(w.name + ".tmp")
 }

@@ -233,6 +233,7 @@ type survey struct {
 	sources  map[source]int64
 	more     bool // there are keys that are not in keys
 	moreSvc  bool
+	recent   textCache[*counts] // of own attributes' keys
 }
 
 // source is what many rows share.
@@ -267,6 +268,18 @@ func (v *survey) count(prefix int, key string, t columnType, n int64) {
 	c[t] += n
 }
 
+// own counts a row's own attributes.
+func (v *survey) own(attrs model.Attrs) {
+	for i := range attrs {
+		slot, known := v.recent.slot(attrs[i].Key)
+		if !known {
+			v.count(0, attrs[i].Key, typeNone, 0)
+			*slot = v.keys[0][attrs[i].Key]
+		}
+		(*slot)[typeOf(attrs[i].Value)]++
+	}
+}
+
 func (v *survey) attrs(prefix int, attrs model.Attrs, n int64) {
 	for i := range attrs {
 		v.count(prefix, attrs[i].Key, typeOf(attrs[i].Value), n)
@@ -278,7 +291,7 @@ func (v *survey) span(s *model.Span) {
 	v.time(s.Start)
 	v.rows++
 	v.duration = max(v.duration, s.Duration)
-	v.attrs(0, s.Attrs, 1)
+	v.own(s.Attrs)
 	v.sources[source{s.Resource, s.Scope}]++
 	v.note("status_message", s.StatusMessage != "")
 	v.note("trace_state", s.TraceState != "")
@@ -298,7 +311,7 @@ func (v *survey) span(s *model.Span) {
 func (v *survey) log(l *model.LogRecord) {
 	v.time(l.Time)
 	v.rows++
-	v.attrs(0, l.Attrs, 1)
+	v.own(l.Attrs)
 	v.sources[source{l.Resource, l.Scope}]++
 	v.note("body", l.Body.Kind() != model.KindEmpty)
 	v.note("rest", !plainBody(l.Body))

@@ -66,6 +66,7 @@ func (s *Store) maintain(ctx context.Context) time.Duration {
 	}
 	if err := s.mergeAll(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("merge blocks", "error", err)
+		return retryPause
 	}
 	if err := s.retain(); err != nil {
 		s.log.Error("drop old blocks", "error", err)

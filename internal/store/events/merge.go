@@ -150,7 +150,10 @@ func (s *Store) merge(ctx context.Context, inputs []*block) error {
 			err = c.next()
 		}
 		if err == nil && rows%batchRows == 0 {
-			err = ctx.Err()
+			// New rows don't wait for a merge, which may take longer than the tail has room for.
+			if err = s.flushSealed(ctx); err == nil {
+				err = ctx.Err()
+			}
 		}
 		if err != nil {
 			w.abort()

@@ -52,6 +52,8 @@ func Events(t *testing.T, open func(t *testing.T) store.Events) {
 		{"values", testValues},
 		{"impact", testImpact},
 		{"health", testHealth},
+		{"exceptions", testExceptions},
+		{"exceptions of few rows", testFewExceptions},
 		{"odd times", testOddTimes},
 		{"cancelled", testCancelled},
 	} {
