@@ -22,9 +22,10 @@ func loadCommand(o *options) *cobra.Command {
 		Long: `load sends spans, log lines or metrics over OTLP gRPC for a bounded time, and reports what was acknowledged, how
 fast, and with which errors. Latency counts from when a request was due, so that a receiver that cannot keep up shows.`,
 	},
-		loadSignal(o, load.Spans, "Send traces of several spans, about 15 attributes each"),
+		loadSignal(o, load.Spans, "Send traces of several spans, 15 attributes each"),
 		loadSignal(o, load.Logs, "Send log lines of a few frequent and many rare forms"),
 		loadSignal(o, load.Metrics, "Send gauges, counters and histograms"),
+		loadSignal(o, load.Requests, "Send traces, and as many log lines that are part of them"),
 	)
 }
 
@@ -70,6 +71,13 @@ func loadSignal(o *options, signal load.Signal, short string) *cobra.Command {
 	flags.StringVar(&l.Target, "to", "127.0.0.1:4317", "the OTLP gRPC receiver, as host:port")
 	flags.Float64Var(&l.Rate, "rate", 1000, "items a second; 0 is as fast as they are taken")
 	flags.DurationVar(&l.For, "for", 10*time.Second, "how long to send")
+	flags.Int64Var(&l.Count, "count", 0, "stop after so many items; 0 is no limit")
+	flags.DurationVar(&l.Over, "over", 0, "date the items evenly over the last so long, not as they are sent")
+	if signal == load.Spans || signal == load.Requests {
+		flags.StringVar(&l.Slow.Service, "slow", "", "a service that is slower towards the end, such as \"pricing\"")
+		flags.DurationVar(&l.Slow.By, "slow-by", 0, "by how much it is slower")
+		flags.DurationVar(&l.Slow.For, "slow-for", 0, "how long before the end that begins")
+	}
 	flags.IntVar(&l.Batch, "batch", 0, "items a request (a tenth of the rate, 500 at most, without it)")
 	flags.IntVar(&l.Workers, "workers", 4, "requests in flight at most")
 	flags.Uint64Var(&l.Seed, "seed", 1, "makes the same shapes again; identifiers are always new")

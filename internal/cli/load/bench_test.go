@@ -14,7 +14,7 @@ func BenchmarkSpans(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		n += m.make(500, time.Unix(1_772_366_400, 0)).items
+		n += m.make(500, window{time.Unix(1_772_366_400, 0), time.Unix(1_772_366_401, 0)}).items
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "spans/s")
 }
@@ -24,7 +24,7 @@ func BenchmarkShape(b *testing.B) {
 	w := newWorld(rand.New(rand.NewPCG(1, 1)), rand.New(rand.NewPCG(2, 2)))
 	var bytes, spans, traces int
 	for b.Loop() {
-		batch := &batch{ptrace.NewTraces(), map[[2]int]ptrace.SpanSlice{}}
+		batch := newBatch()
 		for range 50 {
 			t := &traceMaker{world: w, batch: batch, trace: w.traceID(), user: w.user.Uint64(), left: maxSpans}
 			t.serve(0, [8]byte{}, time.Unix(1_772_366_400, 0))

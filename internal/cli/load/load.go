@@ -39,6 +39,8 @@ const (
 	Spans   Signal = "spans"
 	Logs    Signal = "logs"
 	Metrics Signal = "metrics"
+	// Requests are spans and as many log lines, written by the services of the same traces.
+	Requests Signal = "requests"
 )
 
 // ErrNotLoopback means that a target is not this machine and nobody said that this is meant.
@@ -58,6 +60,13 @@ type Options struct {
 	Rate float64
 	// For is how long to send.
 	For time.Duration
+	// Count ends it sooner, after so many items; 0 does not.
+	Count int64
+	// Over dates the items evenly over so long a time up to the start of the run, oldest first, as if they had been
+	// recorded then; 0 dates each as it is sent. It needs a Count or a Rate, which say how many there will be.
+	Over time.Duration
+	// Slow is a fault to be found in what is sent.
+	Slow Slow
 	// Batch is about how many items a request carries.
 	Batch int
 	// Workers is how many requests can be in flight.
@@ -72,11 +81,35 @@ type Options struct {
 	Progress func(acknowledged int64, elapsed time.Duration)
 }
 
+// Slow makes a service take longer: each of its requests by about By, in the last For of the time that is dated. The zero
+// Slow makes none.
+type Slow struct {
+	Service string
+	By, For time.Duration
+}
+
+// total is how many items there will be, 0 if nobody knows.
+func (o Options) total() int64 {
+	n := int64(o.Rate * o.For.Seconds())
+	if o.Count > 0 && (n == 0 || o.Count < n) {
+		n = o.Count
+	}
+	return n
+}
+
+// window is when what a request carries happened.
+type window struct{ from, to time.Time }
+
+// at is the time that lies so far into the window, as a share.
+func (w window) at(share float64) time.Time {
+	return w.from.Add(time.Duration(share * float64(w.to.Sub(w.from))))
+}
+
 // validate names every option that makes no sense.
 func (o Options) validate() error {
 	var errs []error
-	if !slices.Contains([]Signal{Spans, Logs, Metrics}, o.Signal) {
-		errs = append(errs, fmt.Errorf("signal %q: want spans, logs or metrics", o.Signal))
+	if !slices.Contains([]Signal{Spans, Logs, Metrics, Requests}, o.Signal) {
+		errs = append(errs, fmt.Errorf("signal %q: want spans, logs, metrics or requests", o.Signal))
 	}
 	if o.Rate < 0 || o.Rate > 1e9 {
 		errs = append(errs, fmt.Errorf("rate %g: want 0 to 1e9 a second", o.Rate))
@@ -92,6 +125,15 @@ func (o Options) validate() error {
 	}
 	if o.Signal == Metrics && o.Series < 1 {
 		errs = append(errs, fmt.Errorf("series %d: want at least 1", o.Series))
+	}
+	if o.Count < 0 {
+		errs = append(errs, fmt.Errorf("count %d: want at least 1, or 0 for no limit", o.Count))
+	}
+	if o.Over < 0 || o.Over > 0 && o.total() == 0 {
+		errs = append(errs, fmt.Errorf("over %s: want some time, and a count or a rate that says how many items it holds", o.Over))
+	}
+	if s := o.Slow; s != (Slow{}) && (!slices.Contains(services, s.Service) || s.By <= 0 || s.For <= 0) {
+		errs = append(errs, fmt.Errorf("slow %q by %s for %s: want one of %v and some time", s.Service, s.By, s.For, services))
 	}
 	return errors.Join(errs...)
 }
@@ -119,7 +161,7 @@ type Report struct {
 	Max       float64 `json:"max_s"`
 }
 
-// request is a batch that is ready to be sent. send returns how many items were refused.
+// request is a batch that is ready to be sent, in one export or two. send returns how many items were refused.
 type request struct {
 	items int
 	send  func(ctx context.Context) (rejected int64, err error)
@@ -127,7 +169,7 @@ type request struct {
 
 // maker makes requests; each worker has its own.
 type maker interface {
-	make(items int, now time.Time) request
+	make(items int, w window) request
 }
 
 // Run sends until the time is over or ctx ends, and reports. It returns an error only if nothing could be sent at all.
@@ -154,30 +196,35 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{o: o, start: time.Now(), errors: map[string]int64{}}
 	var wg sync.WaitGroup
 	for w := range o.Workers {
-		m := newMaker(o, conn, w)
+		m := newMaker(o, conn, w, r.start)
 		wg.Go(func() { r.work(ctx, m) })
 	}
 	done := make(chan struct{})
+	var telling sync.WaitGroup
 	if o.Progress != nil {
-		wg.Go(func() { r.progress(done) })
+		telling.Go(func() { r.progress(done) })
 	}
-	<-ctx.Done()
-	close(done)
 	wg.Wait()
+	close(done)
+	telling.Wait()
 	return r.report()
 }
 
 // newMaker gives worker w its source of requests. Shapes come from the seed, identifiers from chance.
-func newMaker(o Options, conn *grpc.ClientConn, w int) maker {
+func newMaker(o Options, conn *grpc.ClientConn, w int, start time.Time) maker {
 	shape := rand.New(rand.NewPCG(o.Seed, uint64(w)))
 	ids := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	made := newWorld(shape, ids)
+	made.slow(o.Slow, o.last(start))
 	switch o.Signal {
 	case Logs:
-		return &logMaker{newWorld(shape, ids), plogotlp.NewGRPCClient(conn)}
+		return &logMaker{made, plogotlp.NewGRPCClient(conn)}
 	case Metrics:
-		return newMetricMaker(newWorld(shape, ids), pmetricotlp.NewGRPCClient(conn), o.Series, w, o.Workers)
+		return newMetricMaker(made, pmetricotlp.NewGRPCClient(conn), o.Series, w, o.Workers)
+	case Requests:
+		return &requestMaker{made, ptraceotlp.NewGRPCClient(conn), plogotlp.NewGRPCClient(conn)}
 	}
-	return &spanMaker{newWorld(shape, ids), ptraceotlp.NewGRPCClient(conn)}
+	return &spanMaker{made, ptraceotlp.NewGRPCClient(conn)}
 }
 
 // checkTarget refuses other machines unless that is meant, and says early that nobody listens.
@@ -205,6 +252,14 @@ func checkTarget(ctx context.Context, o Options) error {
 	return c.Close()
 }
 
+// last is when the newest item of a run that begins at start is dated.
+func (o Options) last(start time.Time) time.Time {
+	if o.Over > 0 {
+		return start
+	}
+	return start.Add(o.For)
+}
+
 // run is the state that workers share.
 type run struct {
 	o     Options
@@ -220,17 +275,31 @@ type run struct {
 	lastError string
 }
 
+// dated is when the items of a request happened, given how many were claimed before them.
+func (r *run) dated(claimed int64) window {
+	if r.o.Over == 0 {
+		now := time.Now()
+		return window{now.Add(-100 * time.Millisecond), now}
+	}
+	all := window{r.start.Add(-r.o.Over), r.start}
+	total := float64(r.o.total())
+	return window{all.at(float64(claimed) / total), all.at(float64(claimed+int64(r.o.Batch)) / total)}
+}
+
 func (r *run) work(ctx context.Context, m maker) {
 	for {
 		var due time.Time
 		claimed := r.next.Add(int64(r.o.Batch)) - int64(r.o.Batch)
+		if r.o.Count > 0 && claimed >= r.o.Count {
+			return
+		}
 		if r.o.Rate > 0 {
 			due = r.start.Add(time.Duration(float64(claimed) / r.o.Rate * 1e9))
 			if due.Sub(r.start) >= r.o.For {
 				return
 			}
 		}
-		req := m.make(r.o.Batch, time.Now()) // before it is due, so that making it costs no latency
+		req := m.make(r.o.Batch, r.dated(claimed)) // before it is due, so that making it costs no latency
 		if wait := time.Until(due); wait > 0 && !sleep(ctx, wait) {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 )
@@ -72,48 +73,74 @@ var templates = []template{
 }
 
 // make fills a request with lines, most of them written within a trace.
-func (m *logMaker) make(items int, now time.Time) request {
-	logs := plog.NewLogs()
-	bySource := map[[2]int]plog.LogRecordSlice{}
+func (m *logMaker) make(items int, w window) request {
+	b := newLines()
 	for i := range items {
-		service, instance := min(int(m.operation.Uint64())+m.shape.IntN(5), len(services)-1), int(m.instance.Uint64())
-		key := [2]int{service, instance}
-		records, ok := bySource[key]
-		if !ok {
-			rl := logs.ResourceLogs().AppendEmpty()
-			resource(rl.Resource().Attributes(), service, instance)
-			sl := rl.ScopeLogs().AppendEmpty()
-			sl.Scope().SetName(services[service] + "/server")
-			records = sl.LogRecords()
-			bySource[key] = records
-		}
-		user, form := m.user.Uint64(), templates[m.template.Uint64()]
-		r := records.AppendEmpty()
-		// Within a batch, lines are as far apart as the batch's time allows, so that none share a nanosecond.
-		at := now.Add(-time.Duration(items-i) * 10 * time.Microsecond)
-		r.SetTimestamp(stamp(at))
-		r.SetObservedTimestamp(stamp(now))
-		r.SetSeverityNumber(form.severity)
-		r.SetSeverityText(form.severity.String())
-		r.Body().SetStr(form.text(m.world, user))
+		l := line{service: min(int(m.operation.Uint64())+m.shape.IntN(5), len(services)-1), instance: int(m.instance.Uint64()), user: m.user.Uint64(),
+			at: w.at(float64(i) / float64(items)), seen: w.to}
 		if m.chance(0.8) {
-			r.SetTraceID(m.traceID())
-			r.SetSpanID(m.spanID())
+			l.trace, l.span = m.traceID(), m.spanID()
 		}
-		a := r.Attributes()
-		a.EnsureCapacity(5)
-		a.PutStr("user.id", m.people[user].id)
-		a.PutStr("code.function.name", services[service]+".handle")
-		a.PutInt("code.line.number", int64(40+form.severity*3))
-		a.PutInt("thread.id", int64(m.shape.IntN(16)))
-		a.PutStr("cloud.region", regions[user%uint64(len(regions))])
+		b.write(m.world, l)
 	}
-	req := plogotlp.NewExportRequestFromLogs(logs)
-	return request{items, func(ctx context.Context) (int64, error) {
-		resp, err := m.client.Export(ctx, req)
+	return request{items, b.send(m.client)}
+}
+
+// lines collects the log lines of a request by who wrote them.
+type lines struct {
+	logs     plog.Logs
+	bySource map[[2]int]plog.LogRecordSlice
+}
+
+// line is who wrote a log line, and when.
+type line struct {
+	service, instance int
+	user              uint64
+	trace             pcommon.TraceID
+	span              pcommon.SpanID
+	at, seen          time.Time
+}
+
+func newLines() *lines { return &lines{plog.NewLogs(), map[[2]int]plog.LogRecordSlice{}} }
+
+// write adds a line of some template.
+func (b *lines) write(w *world, l line) {
+	key := [2]int{l.service, l.instance}
+	records, ok := b.bySource[key]
+	if !ok {
+		rl := b.logs.ResourceLogs().AppendEmpty()
+		resource(rl.Resource().Attributes(), l.service, l.instance)
+		sl := rl.ScopeLogs().AppendEmpty()
+		sl.Scope().SetName(services[l.service] + "/server")
+		records = sl.LogRecords()
+		b.bySource[key] = records
+	}
+	form := templates[w.template.Uint64()]
+	r := records.AppendEmpty()
+	r.SetTimestamp(stamp(l.at))
+	r.SetObservedTimestamp(stamp(l.seen))
+	r.SetSeverityNumber(form.severity)
+	r.SetSeverityText(form.severity.String())
+	r.Body().SetStr(form.text(w, l.user))
+	r.SetTraceID(l.trace)
+	r.SetSpanID(l.span)
+	a := r.Attributes()
+	a.EnsureCapacity(5)
+	a.PutStr("user.id", w.people[l.user].id)
+	a.PutStr("code.function.name", functions[l.service])
+	a.PutInt("code.line.number", int64(40+form.severity*3))
+	a.PutInt("thread.id", int64(w.shape.IntN(16)))
+	a.PutStr("cloud.region", regions[l.user%uint64(len(regions))])
+}
+
+// send is the export of the lines.
+func (b *lines) send(client plogotlp.GRPCClient) func(context.Context) (int64, error) {
+	req := plogotlp.NewExportRequestFromLogs(b.logs)
+	return func(ctx context.Context) (int64, error) {
+		resp, err := client.Export(ctx, req)
 		if err != nil {
 			return 0, err
 		}
 		return resp.PartialSuccess().RejectedLogRecords(), nil
-	}}
+	}
 }

@@ -41,7 +41,7 @@ func newMetricMaker(w *world, client pmetricotlp.GRPCClient, all, worker, worker
 }
 
 // make fills a request with the next points of the series in turn, each a millisecond after its last at least.
-func (m *metricMaker) make(items int, now time.Time) request {
+func (m *metricMaker) make(items int, w window) request {
 	metrics := pmetric.NewMetrics()
 	type source struct{ service, instance, kind int }
 	bySource := map[[2]int]pmetric.MetricSlice{}
@@ -50,7 +50,7 @@ func (m *metricMaker) make(items int, now time.Time) request {
 	for n < items && len(m.series) > 0 {
 		s := &m.series[m.next]
 		m.next = (m.next + 1) % len(m.series)
-		at := now
+		at := w.to
 		if !at.After(s.last.Add(time.Millisecond)) {
 			at = s.last.Add(time.Millisecond)
 		}

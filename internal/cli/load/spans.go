@@ -23,6 +23,21 @@ const maxSpans = 60
 type batch struct {
 	traces ptrace.Traces
 	scopes map[[2]int]ptrace.SpanSlice
+	// served are the spans of services that handled a call, for whoever writes log lines within them.
+	served []served
+}
+
+// served is where and when a service handled a call.
+type served struct {
+	service, instance int
+	trace             pcommon.TraceID
+	span              pcommon.SpanID
+	user              uint64
+	start, end        time.Time
+}
+
+func newBatch() *batch {
+	return &batch{traces: ptrace.NewTraces(), scopes: map[[2]int]ptrace.SpanSlice{}}
 }
 
 func (b *batch) spans(service, instance int) ptrace.SpanSlice {
@@ -41,22 +56,32 @@ func (b *batch) spans(service, instance int) ptrace.SpanSlice {
 }
 
 // make fills a request with whole traces that have just ended.
-func (m *spanMaker) make(items int, now time.Time) request {
-	b := &batch{ptrace.NewTraces(), map[[2]int]ptrace.SpanSlice{}}
-	n := 0
+func (m *spanMaker) make(items int, w window) request {
+	b, n := m.spans(items, w)
+	return request{n, b.send(m.client)}
+}
+
+// spans makes whole traces of so many spans.
+func (w *world) spans(items int, when window) (*batch, int) {
+	b, n := newBatch(), 0
 	for n < items {
-		t := &traceMaker{world: m.world, batch: b, trace: m.traceID(), user: m.user.Uint64(), left: min(maxSpans, items-n)}
-		t.serve(0, pcommon.SpanID{}, now.Add(-time.Second))
+		t := &traceMaker{world: w, batch: b, trace: w.traceID(), user: w.user.Uint64(), left: min(maxSpans, items-n)}
+		t.serve(0, pcommon.SpanID{}, when.at(float64(n)/float64(items)).Add(-time.Second))
 		n += t.made
 	}
+	return b, n
+}
+
+// send is the export of a batch.
+func (b *batch) send(client ptraceotlp.GRPCClient) func(context.Context) (int64, error) {
 	req := ptraceotlp.NewExportRequestFromTraces(b.traces)
-	return request{n, func(ctx context.Context) (int64, error) {
-		resp, err := m.client.Export(ctx, req)
+	return func(ctx context.Context) (int64, error) {
+		resp, err := client.Export(ctx, req)
 		if err != nil {
 			return 0, err
 		}
 		return resp.PartialSuccess().RejectedSpans(), nil
-	}}
+	}
 }
 
 // traceMaker makes one trace.
@@ -85,6 +110,10 @@ func (t *traceMaker) serve(service int, parent pcommon.SpanID, start time.Time) 
 		at = t.query(service, instance, id, at)
 	}
 	end = at.Add(t.duration(2 * time.Millisecond))
+	if service == t.slowService && start.After(t.slowFrom) {
+		end = end.Add(time.Duration(float64(t.slowBy) * (0.5 + t.shape.Float64())))
+	}
+	t.batch.served = append(t.batch.served, served{service, instance, t.trace, id, t.user, start, end})
 
 	span.SetName(r.name)
 	span.SetStartTimestamp(stamp(start))
@@ -129,8 +158,12 @@ func (t *traceMaker) call(service, instance, callee int, parent pcommon.SpanID, 
 	span.SetStartTimestamp(stamp(start))
 	span.SetEndTimestamp(stamp(end))
 	a := span.Attributes()
-	a.EnsureCapacity(6)
+	a.EnsureCapacity(15)
+	t.describe(a, service)
 	a.PutStr("http.request.method", "GET")
+	a.PutStr("url.scheme", "http")
+	a.PutStr("network.protocol.version", "1.1")
+	a.PutInt("http.request.resend_count", 0)
 	a.PutStr("server.address", services[callee])
 	a.PutInt("server.port", 8080)
 	a.PutStr("url.full", "http://"+services[callee]+":8080/api/"+services[callee])
@@ -148,7 +181,10 @@ func (t *traceMaker) query(service, instance int, parent pcommon.SpanID, start t
 	span.SetStartTimestamp(stamp(start))
 	span.SetEndTimestamp(stamp(end))
 	a := span.Attributes()
-	a.EnsureCapacity(7)
+	a.EnsureCapacity(15)
+	t.describe(a, service)
+	a.PutStr("network.peer.address", "10.0.1.1")
+	a.PutInt("network.peer.port", 5432)
 	a.PutStr("db.system.name", "postgresql")
 	a.PutStr("db.namespace", services[service])
 	a.PutStr("db.operation.name", "SELECT")
@@ -157,6 +193,17 @@ func (t *traceMaker) query(service, instance int, parent pcommon.SpanID, start t
 	a.PutStr("server.address", "postgres")
 	a.PutInt("db.response.returned_rows", int64(t.shape.IntN(100)))
 	return end
+}
+
+// describe writes what a program says of all spans that it begins itself.
+func (t *traceMaker) describe(a pcommon.Map, service int) {
+	who := &t.people[t.user]
+	a.PutStr("user.id", who.id)
+	a.PutStr("session.id", who.session)
+	a.PutStr("cloud.region", regions[t.user%uint64(len(regions))])
+	a.PutInt("thread.id", int64(t.shape.IntN(16)))
+	a.PutStr("thread.name", "worker")
+	a.PutStr("code.function.name", functions[service])
 }
 
 // span begins a span; it counts.

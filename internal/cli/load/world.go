@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -18,6 +19,16 @@ type world struct {
 	operation, user, template, instance *rand.Zipf
 	people                              []person
 	routes                              [][operations]route // by service and operation
+
+	// slowService is slower by slowBy from slowFrom on; -1 is none.
+	slowService int
+	slowBy      time.Duration
+	slowFrom    time.Time
+}
+
+// slow notes a fault that lasts until the end.
+func (w *world) slow(s Slow, end time.Time) {
+	w.slowService, w.slowBy, w.slowFrom = slices.Index(services, s.Service), s.By, end.Add(-s.For)
 }
 
 // person is a user as attributes describe one. Texts are made once: printing them anew for each span would take longer
@@ -37,6 +48,15 @@ const (
 var services = []string{"frontend", "gateway", "session", "search", "catalog", "cart", "pricing", "billing", "ledger", "shipping",
 	"recommend", "mailer"}
 
+// functions are the names of what handles requests, by service.
+var functions = func() []string {
+	out := make([]string, len(services))
+	for i, s := range services {
+		out[i] = s + ".handle"
+	}
+	return out
+}()
+
 var methods = []string{"GET", "POST", "GET", "PUT", "GET", "DELETE", "GET", "PATCH"}
 
 var nouns = []string{"items", "item", "prices", "lines", "users", "addresses", "quotes", "reports"}
@@ -45,7 +65,7 @@ var regions = []string{"eu-west-1", "eu-central-1", "ap-northeast-2"}
 
 func newWorld(shape, ids *rand.Rand) *world {
 	w := &world{
-		shape: shape, ids: ids,
+		shape: shape, ids: ids, slowService: -1,
 		operation: rand.NewZipf(shape, 1.4, 1, operations-1),
 		user:      rand.NewZipf(shape, 1.2, 5, users-1),
 		template:  rand.NewZipf(shape, 1.3, 1, uint64(len(templates)-1)),
