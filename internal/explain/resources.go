@@ -324,8 +324,11 @@ func cpu(service string, all []measure) Resource {
 				r.Level, r.LevelUsual = round(level), round(before)
 			}
 			s = ramp(level, 0.7, 0.92)
-			if before > 0.7 {
+			switch {
+			case before > 0.7:
 				s *= 0.4
+			case ratio(now, usual, 0.01) > 4:
+				s = ramp(level, 0.5, 0.85) // the first values after the onset still contain time before it
 			}
 		} else {
 			s = 0.8 * ramp(ratio(now, usual, 0.05), 2, 5) * ramp(now, 0.6, 1.2)
@@ -431,7 +434,7 @@ func memory(service string, all []measure) Resource {
 			}
 			near := ramp(now/limit, 0.85, 0.97)
 			if usual/limit > 0.85 {
-				near *= 0.4
+				near *= 0.4 * ramp((now-usual)/limit, 0.01, 0.05) // what was as full before did no harm
 			}
 			level = max(level, near)
 			s = max(s, near)
