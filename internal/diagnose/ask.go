@@ -132,6 +132,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	f.Where = locate.Sum(badProfiles, normalProfiles)
 	f.Origins = locate.Origins(badProfiles)
 	f.MoveUnreached()
+	f.MoveImpatient()
 	f.Sampled = len(badProfiles)
 	for _, p := range badProfiles {
 		if p.Failed {

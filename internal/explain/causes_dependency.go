@@ -97,31 +97,12 @@ func outages(f *Facts) (cases []Case) {
 			// A slow one lets some time out; one that is down fails most.
 			c.Required = append(c.Required, f.edgeFailures(e))
 		}
-		c.Contradicting = append(c.Contradicting, f.impatience(e))
 		for _, s := range f.Users(e) {
 			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
 		}
 		cases = append(cases, c)
 	}
 	return cases
-}
-
-// impatience is that callers give up on an entity before its usual time to answer is over: nothing tells then that it
-// would not have answered.
-func (f *Facts) impatience(e model.Entity) Sign {
-	s := Sign{Name: "callers gave up too soon"}
-	for _, o := range f.Origins {
-		if o.Entity != e || o.GaveUp == 0 {
-			continue
-		}
-		for _, now := range f.EdgesNow {
-			_, usual := f.Edge(now.From, now.To, now.Kind)
-			if now.To == e.Name() && usual.ClientMean > 0 {
-				s.Strength = max(s.Strength, 0.7*ratio(float64(o.GaveUp), float64(o.Count), 1)*(1-ramp(ratio(now.ClientMean, usual.ClientMean, 1e-4), 1, 1.5)))
-			}
-		}
-	}
-	return s
 }
 
 // unanswered counts failures that began at an entity for want of an answer, and all failures that weren't slowness of

@@ -250,7 +250,7 @@ func TestOrigins(t *testing.T) {
 			locate.OriginCount{Entity: "service:cart", Operation: "cart-3", Count: 1}},
 		{"gave up waiting", []model.Span{failed(span(1, 0, "frontend", server, 0, 1050), ""), failed(span(2, 1, "frontend", client, 10, 1000), "context deadline exceeded"),
 			span(3, 2, "cart", server, 12, 2000), span(4, 3, "cart", client, 20, 1900, "db.system", "mysql", "db.name", "cartdb")},
-			locate.OriginCount{Entity: "database:cartdb", Operation: "frontend-2", Count: 1, GaveUp: 1, Message: "context deadline exceeded"}},
+			locate.OriginCount{Entity: "database:cartdb", Operation: "frontend-2", Count: 1, GaveUp: 1, By: "frontend", Message: "context deadline exceeded"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			traces := []locate.Trace{{Spans: c.spans}}

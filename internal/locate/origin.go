@@ -15,8 +15,10 @@ type Origin struct {
 	Span               model.SpanID
 	Message            string // the status message or the exception's
 	Exception          string // its type, "" if none was recorded
-	// GaveUp tells that somebody's time was up; then Entity is where that time went.
+	// GaveUp tells that somebody's time was up; then Entity is where that time went, and By the service that had no more
+	// patience: the first in the chain of calls, for those after it are only told to stop.
 	GaveUp bool
+	By     string
 	// Unanswered tells that a call failed and the other side has no part in it: it sent no span, or knows of no failure.
 	Unanswered bool
 	// Unreached tells that the error speaks of a connection that could not be made or kept. Clients make the span of a
@@ -25,7 +27,11 @@ type Origin struct {
 }
 
 func (t *tree) origin(i int, peers Peers) Origin {
+	by := ""
 	for {
+		if s := t.nodes[i].span; by == "" && s.Kind == model.SpanClient && gaveUp(s) {
+			by = s.Service()
+		}
 		next := -1
 		for _, c := range t.nodes[i].children {
 			if n := &t.nodes[c]; !n.async && n.span.Status == model.StatusError &&
@@ -42,6 +48,9 @@ func (t *tree) origin(i int, peers Peers) Origin {
 	o := Origin{
 		Entity: t.entity(i, peers), Service: s.Service(), Operation: s.Name, Span: s.SpanID,
 		Message: s.StatusMessage, GaveUp: gaveUp(s),
+	}
+	if o.GaveUp {
+		o.By = by
 	}
 	for k := range s.Events {
 		if s.Events[k].Name == "exception" {
@@ -107,6 +116,7 @@ type OriginCount struct {
 	Operation string
 	Count     int
 	GaveUp    int
+	By        string // who gave up in one of them, the alphabetically first
 	// Unanswered, Unreached and Exceptions count those with that mark.
 	Unanswered, Unreached, Exceptions int
 	Message                           string // of one of them, the alphabetically first
@@ -129,6 +139,9 @@ func Origins(profiles []Profile) []OriginCount {
 		c.Count++
 		if o.GaveUp {
 			c.GaveUp++
+			if o.By != "" && (c.By == "" || o.By < c.By) {
+				c.By = o.By
+			}
 		}
 		if o.Unanswered {
 			c.Unanswered++

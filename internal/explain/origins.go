@@ -23,7 +23,25 @@ func (f *Facts) MoveUnreached() {
 			o.Entity, o.Unanswered = to, o.Unreached
 		}
 	}
-	// Two rows may now be of one entity.
+	f.joinOrigins()
+}
+
+// MoveImpatient moves failures of calls that were given up, where nothing is slow, to whoever gave up: its patience is
+// what changed.
+func (f *Facts) MoveImpatient() {
+	if f.Slow > 0 {
+		return
+	}
+	for i := range f.Origins {
+		if o := &f.Origins[i]; o.By != "" && 2*o.GaveUp >= o.Count {
+			o.Entity, o.Unanswered = model.ServiceEntity(o.By), 0
+		}
+	}
+	f.joinOrigins()
+}
+
+// joinOrigins makes one row of those of one entity, and puts the most frequent first.
+func (f *Facts) joinOrigins() {
 	slices.SortStableFunc(f.Origins, func(a, b locate.OriginCount) int { return cmp.Compare(a.Entity, b.Entity) })
 	out := f.Origins[:0]
 	for _, o := range f.Origins {
