@@ -55,8 +55,8 @@ func TestExams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(dirs) != len(floors) || len(dirs) < 12 {
-		t.Errorf("%d recordings and %d floors, want as many of both, and 12 at least", len(dirs), len(floors))
+	if len(dirs) != len(floors) || len(dirs) == 0 {
+		t.Errorf("%d recordings and %d floors, want as many of both", len(dirs), len(floors))
 	}
 	for _, path := range dirs {
 		dir := filepath.Dir(path)
