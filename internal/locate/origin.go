@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"triage/internal/model"
 )
@@ -26,11 +27,14 @@ type Origin struct {
 	Unreached bool
 }
 
+// told is how much earlier than the caller's end, by clocks that differ a little, a callee may learn that it was given up.
+const told = 2 * time.Millisecond
+
 func (t *tree) origin(i int, peers Peers) Origin {
-	by := ""
+	by, at := "", int64(0)
 	for {
 		if s := t.nodes[i].span; by == "" && s.Kind == model.SpanClient && gaveUp(s) {
-			by = s.Service()
+			by, at = s.Service(), t.nodes[i].end
 		}
 		next := -1
 		for _, c := range t.nodes[i].children {
@@ -48,6 +52,10 @@ func (t *tree) origin(i int, peers Peers) Origin {
 	o := Origin{
 		Entity: t.entity(i, peers), Service: s.Service(), Operation: s.Name, Span: s.SpanID,
 		Message: s.StatusMessage, GaveUp: gaveUp(s),
+	}
+	// What fails once nobody waits for it any more fails because of that, whatever it says.
+	if by != "" && t.nodes[i].end >= at-int64(told) {
+		o.GaveUp = true
 	}
 	if o.GaveUp {
 		o.By = by

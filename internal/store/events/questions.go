@@ -353,8 +353,9 @@ func (s *Store) TemplateCounts(ctx context.Context, tenant string, a, b store.Wi
  count(*) FILTER (in_a) na,count(*) FILTER (in_b) nb,min(l.ts),min(l.ts) FILTER (in_a),
  coalesce(min({'t':l.ts,'b':coalesce(l.body,''),'h':l.trace_hi,'l':l.trace_lo}) FILTER (in_a),
   min({'t':l.ts,'b':coalesce(l.body,''),'h':l.trace_hi,'l':l.trace_lo})) s
- FROM (%s) l ASOF LEFT JOIN (SELECT trace_hi,trace_lo,service,name,ts::HUGEINT ets FROM (%s) WHERE trace_hi<>0 OR trace_lo<>0) e
- ON l.trace_hi=e.trace_hi AND l.trace_lo=e.trace_lo AND l.service=e.service AND l.ts::HUGEINT+1000000>=e.ets
+ FROM (%s) l ASOF LEFT JOIN (SELECT trace_hi,trace_lo,service,name,greatest(ts,-9223372036853775808)-1000000 early FROM (%s)
+  WHERE trace_hi<>0 OR trace_lo<>0) e
+ ON l.trace_hi=e.trace_hi AND l.trace_lo=e.trace_lo AND l.service=e.service AND l.ts>=e.early
  GROUP BY l.service,op,l.template ORDER BY na DESC,nb DESC,l.service,op,l.template LIMIT %d`, lines, entries, limit)
 	q = `SELECT * EXCLUDE (s),s.b,s.h,s.l FROM (` + q + `) ORDER BY na DESC,nb DESC,service,op,template`
 	err = s.engine.query(ctx, q, func(scan func(...any) error) error {
