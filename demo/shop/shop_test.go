@@ -524,17 +524,17 @@ func TestShop(t *testing.T) {
 			return m.HeapAlloc >> 20
 		}
 		t.Run("on", func(t *testing.T) {
-			s.fault(t, "payment", Fault{Name: cpuHog, Strength: 2})
 			s.fault(t, "payment", Fault{Name: memoryLeak, Strength: 400})
-			eventually(t, "goroutines that compute", func() error {
-				if busy() == 0 {
-					return errors.New("there are none")
-				}
-				return nil
-			})
 			eventually(t, "memory that is held", func() error {
 				if held() < 60 {
 					return fmt.Errorf("%d MiB", held())
+				}
+				return nil
+			})
+			s.fault(t, "payment", Fault{Name: cpuHog, Strength: 2})
+			eventually(t, "goroutines that compute", func() error {
+				if busy() == 0 {
+					return errors.New("there are none")
 				}
 				return nil
 			})

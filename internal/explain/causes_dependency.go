@@ -196,7 +196,7 @@ func delays(f *Facts) (cases []Case) {
 			{"callee as usual", 1 - ramp(ratio(now.ServerMean, usual.ServerMean, 1e-4), 1.2, 2), f.asUsual("server_usual", model.ServiceEntity(to), now.ServerMean, usual.ServerMean)},
 			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
 		}
-		c.Contradicting = append(f.sick(to), Sign{"change", 0.6 * f.changed(from), nil})
+		c.Contradicting = append(f.sick(from, to), Sign{"change", 0.6 * f.changed(from), nil})
 		cases = append(cases, c)
 	}
 	return append(cases, f.beyondUntraced(model.ClassNetwork)...)
@@ -222,16 +222,18 @@ func losses(f *Facts) (cases []Case) {
 			{"others as quick as usual", 0.7 * (1 - ramp(ratio(now.WaitP50, usual.WaitP50, 200e-6), 2, 4)), nil},
 			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
 		}
-		c.Contradicting = append(f.sick(to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil})
+		c.Contradicting = append(f.sick(from, to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil})
 		cases = append(cases, c)
 	}
 	return cases
 }
 
-// sick is that a service is short of CPU or memory: then calls wait outside its spans without any fault of the network.
-func (f *Facts) sick(service string) []Sign {
-	return []Sign{
-		{"cpu", 0.7 * f.Resource(service, CPU).Strength, nil},
-		{"memory", 0.7 * f.Resource(service, Memory).Strength, nil},
+// sick is that a service at either end of a call is short of CPU or memory: then calls wait outside of the callee's
+// spans without any fault of the network.
+func (f *Facts) sick(services ...string) (signs []Sign) {
+	for _, s := range services {
+		signs = append(signs, Sign{"cpu of " + s, 0.7 * f.Resource(s, CPU).Strength, nil},
+			Sign{"memory of " + s, 0.7 * f.Resource(s, Memory).Strength, nil})
 	}
+	return signs
 }

@@ -109,20 +109,21 @@ func (f *Facts) shortages(kind ResourceKind, against []Sign, more func(Resource)
 			continue
 		}
 		e := model.ServiceEntity(r.Service)
-		above, database, remote := f.Above(r.Service), f.Beneath(r.Service, "database"), f.Beneath(r.Service, "remote")
-		place := f.Blame(e) + 0.5*above + 0.5*database + 0.5*remote + 0.3*f.Beneath(r.Service, "edge")
+		parts := []float64{f.Blame(e), 0.5 * f.Above(r.Service), 0.5 * f.Beneath(r.Service, "database"),
+			0.5 * f.Beneath(r.Service, "remote"), 0.5 * f.Beneath(r.Service, "edge")}
+		var place float64
+		around := 0
+		for _, part := range parts {
+			if place += part; part > 0.02 {
+				around++
+			}
+		}
 		c := Case{Cause: model.Cause{Class: model.ClassResource, Entity: e, Onset: earliest(r), Resource: e}}
 		c.Required = []Sign{
 			{string(kind), ramp(r.Strength, 0.15, 0.7), f.seriesEvidence(r, r.Signs[0])},
 			{"place", ramp(place, 0.2, 0.5), f.placeEvidence(e)},
 		}
 		// A process that cannot go on sees everything it waits for take longer; no other single cause does that.
-		around := 0
-		for _, part := range []float64{f.Blame(e), above, database, remote} {
-			if part > 0.04 {
-				around++
-			}
-		}
 		c.Supporting = append(c.Supporting, Sign{"all it waits for", 0.7 * ramp(float64(around), 1, 3), nil})
 		for _, s := range r.Signs[1:] {
 			if s.Strength > 0.3 {
