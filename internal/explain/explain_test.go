@@ -248,6 +248,26 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestMoveImpatient holds that a call which was given up, though nothing is slow, is the failure of whoever gave up.
+func TestMoveImpatient(t *testing.T) {
+	bank := locate.OriginCount{Entity: "remote:bank", Count: 9, GaveUp: 8, Unanswered: 9, By: "billing"}
+	own := locate.OriginCount{Entity: "service:billing", Count: 2}
+	for _, c := range []struct {
+		name string
+		slow float64
+		want []locate.OriginCount
+	}{
+		{"nothing slow", 0, []locate.OriginCount{{Entity: "service:billing", Count: 11, GaveUp: 8, By: "billing"}}},
+		{"slow", 1, []locate.OriginCount{bank, own}},
+	} {
+		f := explain.Facts{Slow: c.slow, Origins: []locate.OriginCount{bank, own}}
+		f.MoveImpatient()
+		if d := cmp.Diff(c.want, f.Origins); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+}
+
 func TestReverts(t *testing.T) {
 	c := func(before time.Duration, from, to string) model.Change {
 		return model.Change{ID: from + "-" + to, At: onset.Add(-before), Kind: "flag", Service: "cart", Key: "k", From: from, To: to}
