@@ -1,9 +1,10 @@
 // Package search is the one language in which people look for logs and spans, after Lucene's: terms, "phrases",
-// field:value, ranges, wildcards, regular expressions, exists, AND, OR, NOT and parentheses. It parses and prints;
+// field:value, ranges, wildcards, regular expressions, exists, AND, OR, NOT and parentheses, and relations between spans,
+// child(a, b). It parses and prints;
 // store engines compile what it parses.
 package search
 
-// Expr is a parsed search: one of And, Or, Not, Match or All.
+// Expr is a parsed search: one of And, Or, Not, Match, Related or All.
 type Expr interface {
 	// String writes the expression so that Parse reads it back to an equal one.
 	String() string
@@ -45,8 +46,9 @@ const (
 //
 // Parse writes the built-in fields by the names listed first (see Canonical), so that engines know no others. In the
 // text of a row (Field "" or body) a plain value is a Word, elsewhere it is Equal; Prefix and Glob look there for
-// a stretch that begins and ends at the bounds of words, elsewhere they cover the whole value. In the Value of a Glob a
-// backslash takes the meaning of *, ? and \ away; GlobRegexp translates it. A Prefix's Value has no wildcards at all.
+// a stretch that begins and ends at the bounds of words, as TextRegexp says, elsewhere they cover the whole value. In
+// the Value of a Glob a backslash takes the meaning of *, ? and \ away; GlobRegexp translates it. A Prefix's Value has no
+// wildcards at all.
 //
 // Engines read the Value of comparisons with Number: a duration is its seconds, a size its bytes. That is also what a
 // bare number means, because seconds are what metrics, alarms and verdicts here speak: duration:>2 is duration:>2s. Of

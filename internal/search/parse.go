@@ -13,13 +13,16 @@ import (
 //	or      = and { ("OR" | "||") and }
 //	and     = not { [ "AND" | "&&" ] not }
 //	not     = { "NOT" | "!" | "-" | "+" } primary
-//	primary = "(" or ")" | [ field ":" ] value | "_exists_:" field | "*" | "*:*"
+//	primary = "(" or ")" | [ field ":" ] value | "_exists_:" field | "*" | "*:*" | relation "(" or "," or ")"
 //	value   = word | phrase | "/" RE2 "/" | "(" or ")" | ( ">" | ">=" | "<" | "<=" | "=" | "~" ) ( word | phrase )
 //	        | ( "[" | "{" ) bound "TO" bound ( "]" | "}" )
 //
 // A word may hold * and ?, and a backslash before any character takes its meaning away. field:=x is the whole value
 // where field:x would look for a word (in body), field:~x is a word or phrase where field:x would be the whole value (in
 // attributes). A field in quotes is taken as it is: "name":x is an attribute called name, name:x is the operation.
+//
+// A relation is child, parent, descendant, ancestor or sibling with its parenthesis right behind it; see Related. Between
+// its parentheses a comma ends a word, unless a backslash stands before it.
 
 // Limits on a search, so that a stack and a query plan stay small whoever asks.
 const (
@@ -60,6 +63,7 @@ func Parse(text string) (Expr, error) {
 type parser struct {
 	text string
 	pos  int
+	args int // relations within each other, in which a comma ends a word
 }
 
 func (p *parser) errorf(pos int, format string, args ...any) error {
@@ -104,7 +108,7 @@ func (p *parser) accept(s string) bool {
 // boundary tells whether a term may end at pos.
 func (p *parser) boundary() bool {
 	r, _ := p.next()
-	return p.end() || unicode.IsSpace(r) || r == ')' || r == '('
+	return p.end() || unicode.IsSpace(r) || r == ')' || r == '(' || r == ',' && p.args > 0
 }
 
 // operator steps over one of names if it stands there as a word of its own, or, for signs, at all.
@@ -152,7 +156,7 @@ func (p *parser) and(field string, depth int) (Expr, error) {
 			continue
 		}
 		start := p.pos
-		if p.end() || p.peek() == ')' || p.operator("OR", "||") {
+		if p.end() || p.peek() == ')' || p.comma() || p.operator("OR", "||") {
 			p.pos = start
 			break
 		}
@@ -187,7 +191,7 @@ func (p *parser) not(field string, depth int) (Expr, error) {
 		return p.not(field, depth+1)
 	case p.operator("AND", "&&"), p.operator("OR", "||"):
 		return nil, p.errorf(start, "%s needs a term on both sides", p.text[start:p.pos])
-	case p.end() || p.peek() == ')':
+	case p.end() || p.peek() == ')' || p.comma():
 		before := strings.TrimRightFunc(p.text[:p.pos], unicode.IsSpace)
 		for _, op := range []string{"AND", "&&", "OR", "||", "NOT", "!"} {
 			if strings.HasSuffix(before, op) {
@@ -209,6 +213,9 @@ func (p *parser) group(field string, depth int) (Expr, error) {
 	e, err := p.or(field, depth+1)
 	if err != nil {
 		return nil, err
+	}
+	if p.comma() {
+		return nil, p.errorf(p.pos, "this comma stands within parentheses of their own: close them first, or write \\, to look for one")
 	}
 	if !p.accept(")") {
 		return nil, p.errorf(start, "this ( is never closed: write ) behind what belongs to it, or \\( to look for one")
@@ -248,6 +255,9 @@ func (p *parser) term(field string, depth int) (Expr, error) {
 	if !p.accept(":") {
 		if w.glob == "*" {
 			return All{}, p.closed(start)
+		}
+		if r, ok := relations[w.text]; ok && !w.escaped && p.peek() == '(' {
+			return p.related(r, start, depth)
 		}
 		return w.match(""), p.closed(start)
 	}

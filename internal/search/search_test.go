@@ -99,6 +99,15 @@ func TestParse(t *testing.T) {
 		{"NOT _exists_:level", Not{Match{Field: "severity", Op: Exists}}},
 		{`_exists_:"a b"`, Match{Field: "a b", Op: Exists}},
 
+		// Relations.
+		{"child(service:cart, status:error AND a\\,b)", Related{Child, equal("service", "cart"), And{equal("status", "error"), word("a,b")}}},
+		{"parent(a b OR c,*)", Related{Parent, Or{And{word("a"), word("b")}, word("c")}, All{}}},
+		{`NOT descendant(a, ancestor(n:[1 TO 5], /x,y/)) d,e`, And{Not{Related{Descendant, word("a"), Related{Ancestor,
+			And{Match{"n", GreaterEqual, "1"}, Match{"n", LessEqual, "5"}}, Match{"", Regexp, "x,y"}}}}, word("d,e")}},
+		{`sibling(k:(a OR "b,c"), k:*)`, Related{Sibling, Or{equal("k", "a"), equal("k", "b,c")}, Match{Field: "k", Op: Exists}}},
+		{`child (a) \parent(b) children(d)`, And{word("child"), word("a"), word("parent"), word("b"), word("children"), word("d")}},
+		{"child:(a) x:child(b)", And{equal("child", "a"), equal("x", "child"), word("b")}},
+
 		// Signs that mean nothing where they stand.
 		{"a-b c+d e!f g&h", And{word("a-b"), word("c+d"), word("e!f"), word("g&h")}},
 		{"[error] <nil> ~/x", And{word("[error]"), word("<nil>"), word("~/x")}},
@@ -152,6 +161,16 @@ func TestErrors(t *testing.T) {
 		{`a\`, `column 2: a \ must stand before the character it escapes`},
 		{`service:(a "b":c)`, "column 12: a field stands within the parentheses of another"},
 		{"_exists_:a*", "column 1: _exists_: wants the name of one field"},
+		{"child(a)", "column 1: child takes two searches, of which it returns the second: write child(service:a, service:b)"},
+		{"x child(a, b, c)", "column 13: child takes two searches: remove this comma"},
+		{"child(a,b,c)", "column 10: child takes two searches: remove this comma"},
+		{"child(a, b", "column 6: this ( is never closed: write ) behind the second search of child"},
+		{"child(a", "column 6: this ( is never closed"},
+		{"child(, b)", "column 7: a term is missing here"},
+		{"child(a, )", "column 10: a term is missing here"},
+		{"child((a, b), c)", "column 9: this comma stands within parentheses of their own"},
+		{"child(k:(a, b), c)", "column 11: this comma stands within parentheses of their own"},
+		{strings.Repeat("child(", 100) + "a", "more than 64 parentheses"},
 		{strings.Repeat("(", 100) + "a", "more than 64 parentheses"},
 		{strings.Repeat("a ", MaxLength), "the search is longer than 16384 bytes"},
 	} {
@@ -189,7 +208,9 @@ func drawExpr(t *rapid.T, depth int) Expr {
 			}
 			return out
 		}
-		switch rapid.IntRange(0, 5).Draw(t, "form") {
+		switch rapid.IntRange(0, 6).Draw(t, "form") {
+		case 4:
+			return Related{Relation(rapid.IntRange(int(Child), int(Sibling)).Draw(t, "relation")), drawExpr(t, depth-1), drawExpr(t, depth-1)}
 		case 0:
 			return And(parts())
 		case 1:
@@ -200,8 +221,8 @@ func drawExpr(t *rapid.T, depth int) Expr {
 			return All{}
 		}
 	}
-	text := rapid.OneOf(rapid.StringN(1, -1, -1), rapid.StringMatching(`[a:*?"\\/ ~+\-!()\[\]{}=<>&|.]{1,6}`),
-		rapid.SampledFrom([]string{"AND", "OR", "NOT", "TO", "name", "_exists_", "body", "a\xffb", "\xff"}))
+	text := rapid.OneOf(rapid.StringN(1, -1, -1), rapid.StringMatching(`[a:*?"\\/ ~+\-!()\[\]{}=<>&|.,]{1,6}`),
+		rapid.SampledFrom([]string{"AND", "OR", "NOT", "TO", "name", "_exists_", "body", "child", "a\xffb", "\xff"}))
 	field := text.Draw(t, "field")
 	value := text.Draw(t, "value")
 	switch rapid.IntRange(0, 5).Draw(t, "op") {
@@ -230,7 +251,8 @@ func drawOptional(t *rapid.T, s string) string {
 func value0(s string) string { return strings.NewReplacer("*", `\*`, "?", `\?`, `\`, `\\`).Replace(s) }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`service:cart -status:ok "pool \"x\"" (a OR b*) n:[1 TO 5} /x\/y/ _exists_:k`, "a:~b c:=d e:>2s", `"f g":(h i?j)`} {
+	for _, s := range []string{`service:cart -status:ok "pool \"x\"" (a OR b*) n:[1 TO 5} /x\/y/ _exists_:k`, "a:~b c:=d e:>2s", `"f g":(h i?j)`,
+		`child(service:a, NOT parent(b OR c\,d,e*)) (f,g)`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -266,6 +288,8 @@ func deep(e Expr) int {
 		parts = e
 	case Not:
 		parts = []Expr{e.Expr}
+	case Related:
+		parts = []Expr{e.Of, e.Want}
 	}
 	for _, p := range parts {
 		n = max(n, deep(p))
@@ -330,6 +354,31 @@ func TestGlobRegexp(t *testing.T) {
 		re := regexp.MustCompile("(?s)^" + GlobRegexp(c.glob) + "$")
 		if got := re.MatchString(c.text); got != c.want {
 			t.Errorf("%s as %s matches %s: %v", c.glob, re, c.text, got)
+		}
+	}
+}
+
+// TestTextRegexp looks for wildcards in running text.
+func TestTextRegexp(t *testing.T) {
+	for _, c := range []struct {
+		text, in string
+		want     bool
+	}{
+		{"timeou*", "a Timeout occurred", true}, {"timeou*", "notimeout", false}, {"timeou*", "time ou", false}, {"timeou*", "timeou", true},
+		{"*out", "a timeout occurred", true}, {"*out", "timeouts", false}, {"t*t", "a timeout, then", true}, {"t*t", "time out", false},
+		{"t*t", "timeouts", false}, {"t?me", "no time left", true}, {"t?me", "t me", false}, {"t?me", "times", false},
+		{"tim?", "time", true}, {"tim?", "times", false}, {"?ime", "(time)", true}, {"?ime", "a ime", false},
+		{"pool_*", "pool_size=4", true}, {"10.0.*", "from 10.0.3.4:80", true}, {"10.0.*", "110.0.3.4", false}, {"size*", "pool_size=4", true},
+		{"결제*", "어제결제가 실패", true}, {"실?했", "결제가 실패했습니다", true}, {`a\**`, "is a*b", true}, {`a\**`, "ab", false},
+		{"é*", "un ÉTÉ", true}, {"a*", "\u00a0a", true}, {"a*z", "a\u00a0z", false}, {"a*z", "a\nz", false},
+	} {
+		e, err := Parse(c.text)
+		m, ok := e.(Match)
+		if err != nil || !ok {
+			t.Fatalf("%s: %#v, %v", c.text, e, err)
+		}
+		if got := regexp.MustCompile(TextRegexp(m)).MatchString(c.in); got != c.want {
+			t.Errorf("%s as %s finds %q: %v", c.text, TextRegexp(m), c.in, got)
 		}
 	}
 }

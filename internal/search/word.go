@@ -56,7 +56,7 @@ scan:
 	for !p.end() {
 		r, s := p.next()
 		switch {
-		case unicode.IsSpace(r), r == '(', r == ')', r == '"', strings.ContainsRune(stops, r):
+		case unicode.IsSpace(r), r == '(', r == ')', r == '"', strings.ContainsRune(stops, r), r == ',' && p.args > 0:
 			break scan
 		case r == '\\':
 			p.pos++
