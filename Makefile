@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict fuzz help
+.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict fuzz soak help
 
 build: ## write bin/triage
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
@@ -43,6 +43,10 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 			go test -tags $(TAGS) -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
 		done; \
 	done
+
+SOAK ?= 2000
+soak: ## run SOAK random sequences of operations and faults against the event store
+	TRIAGE_SOAK=$(SOAK) go test -tags $(TAGS) -run '^TestRandomFaults$$' -timeout 24h ./internal/store/events
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16

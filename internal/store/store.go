@@ -24,6 +24,8 @@ var (
 	ErrFull = errors.New("storage is full")
 	// ErrOverloaded means that too much is in flight; the same call will succeed later.
 	ErrOverloaded = errors.New("overloaded")
+	// ErrPartial means that a part of the data asked about cannot be read, and the question has no way to say so.
+	ErrPartial = errors.New("the answer would be partial")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -126,6 +128,8 @@ type EventStats struct {
 	Blocks      int
 	Oldest      time.Time // zero when empty
 	Newest      time.Time
+	// Quarantined are damaged files that were moved out of the way.
+	Quarantined []string
 }
 
 // Questions are what judges ask of spans and logs. Each is answered in about one scan of its windows; none returns more

@@ -2,11 +2,11 @@ package events
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"io"
 	"path/filepath"
 	"strings"
 
@@ -58,6 +58,8 @@ type blockWriter struct {
 	attrs    [len(prefixes)]map[string]*attrColumnWriter
 	recent   textCache[*attrColumnWriter] // of own attributes' keys
 	sources  map[source]*sourceCells
+	filters  *filterWriter   // nil for a block without filters
+	held     *bytes.Buffer   // if not nil, what the Parquet writer writes, while filters wait for the place before the footer
 	row      int             // rows in the present row group
 	written  map[string]bool // keys of the present row's rest
 }
@@ -117,7 +119,7 @@ type restEntry struct{ name, typed string }
 // newBlockWriter begins a file under a temporary name.
 func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, error) {
 	w := &blockWriter{signal: s, layout: l, disk: disk, name: name, optional: map[string]array.Builder{}, texts: map[string]*textColumn{},
-		sources: map[source]*sourceCells{}, written: map[string]bool{}, sum: crc32.New(castagnoli)}
+		sources: map[source]*sourceCells{}, written: map[string]bool{}, sum: crc32.New(castagnoli), filters: &filterWriter{}}
 	for _, c := range fixedColumns[s] {
 		if c.optional && !l.has(c.name) {
 			continue
@@ -234,7 +236,7 @@ func (w *blockWriter) open() error {
 		fields[i] = c.field
 	}
 	w.schema = arrow.NewSchema(fields, nil)
-	out, err := pqarrow.NewFileWriter(w.schema, struct{ io.Writer }{w.buf}, parquet.NewWriterProperties(properties...),
+	out, err := pqarrow.NewFileWriter(w.schema, parquetSink{w}, parquet.NewWriterProperties(properties...),
 		pqarrow.DefaultWriterProps())
 	if err != nil {
 		return fmt.Errorf("begin block: %w", err)
@@ -251,6 +253,16 @@ func (c countingWriter) Write(p []byte) (int, error) {
 	c.w.sum.Write(p[:n])
 	c.w.size += int64(n)
 	return n, err
+}
+
+// parquetSink takes what the Parquet writer writes.
+type parquetSink struct{ w *blockWriter }
+
+func (s parquetSink) Write(p []byte) (int, error) {
+	if s.w.held != nil {
+		return s.w.held.Write(p)
+	}
+	return s.w.buf.Write(p)
 }
 
 // at brings a column up to the present row, with nulls where earlier rows had no value.
@@ -475,6 +487,9 @@ func (w *blockWriter) flush() error {
 			arrays[i] = w.at(c.builder).NewArray()
 		}
 	}
+	if w.filters != nil {
+		w.filters.group(w.columns, arrays)
+	}
 	batch := array.NewRecordBatch(w.schema, arrays, int64(w.row))
 	err := w.out.WriteBuffered(batch)
 	batch.Release()
@@ -494,6 +509,11 @@ func (w *blockWriter) close(durable bool) error {
 	if err == nil && w.out == nil {
 		err = w.open()
 	}
+	if err == nil && w.filters != nil {
+		// The last row group's columns and the footer come at once, so the filters have to be put between them.
+		w.held = &bytes.Buffer{}
+		w.layout.Filters = &filterSection{Size: int64(len(w.filters.section)), CRC: crc32.Checksum(w.filters.section, castagnoli), Rows: rowGroupRows}
+	}
 	if err == nil {
 		var text string
 		if text, err = w.layout.encode(); err == nil {
@@ -502,6 +522,12 @@ func (w *blockWriter) close(durable bool) error {
 	}
 	if w.out != nil {
 		err = errors.Join(err, w.out.Close())
+	}
+	if err == nil && w.held != nil {
+		var end []byte
+		if end, err = insertBeforeFooter(w.held.Bytes(), w.filters.section); err == nil {
+			_, err = w.buf.Write(end)
+		}
 	}
 	if err == nil {
 		err = w.buf.Flush()

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,11 +27,20 @@ type block struct {
 	Signal signal `json:"signal"`
 	Size   int64  `json:"size"`
 	CRC    uint32 `json:"crc32c"` // of the whole file
+	// What is still known of a block that cannot be read; zero in older manifests.
+	MinTime int64 `json:"min_time,omitempty"`
+	MaxTime int64 `json:"max_time,omitempty"`
+	Rows    int64 `json:"rows,omitempty"`
+	// Meta is the CRC-32C of the footer's triage.block, by which blocks are passed over; 0 if it is not known yet.
+	Meta uint32 `json:"meta_crc32c,omitempty"`
 
 	path   string
 	layout *layout
 	refs   int  // queries that may read the file
 	dead   bool // no longer in the catalog; removed with the last reference
+
+	unchecked  bool  // the file must be compared with CRC before it is read; Store.mu guards it
+	unreadable error // of a lost block: why its footer could not be read at start
 
 	// seen is when the block's groups of exceptions were first seen in it; nil until a question asked.
 	seen map[string]firstSeen
@@ -73,6 +83,8 @@ type catalog struct {
 	lost []*block
 	// nextID is the next block's number, flushed the newest WAL segment whose rows are in blocks.
 	nextID, flushed uint64
+
+	filters filterCatalog // guards itself
 }
 
 func (c *catalog) all() []*block {
@@ -111,6 +123,9 @@ type manifest struct {
 
 func manifestPath(dir string) string { return filepath.Join(dir, "MANIFEST") }
 
+// manifestCopy ends the name of the manifest's copy, which is read if the manifest is damaged.
+const manifestCopy = ".copy"
+
 // writeManifest makes a set of blocks the one that counts.
 func writeManifest(disk FS, dir string, m manifest) error {
 	m.Version = manifestVersion
@@ -120,18 +135,56 @@ func writeManifest(disk FS, dir string, m manifest) error {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
 	out := fmt.Appendf(nil, "%08x\n%s\n", crc32.Checksum(body, castagnoli), body)
-	if err := writeDurably(disk, manifestPath(dir), out); err != nil {
-		return diskError("write manifest", err)
+	// The copy first: whichever of the two is read after a crash, all files that it names are there.
+	for _, path := range []string{manifestPath(dir) + manifestCopy, manifestPath(dir)} {
+		if err := writeDurably(disk, path, out); err != nil {
+			return diskError("write manifest", err)
+		}
 	}
 	return nil
 }
 
-// readManifest reads what writeManifest wrote; a directory without one is empty.
+// readManifest reads what writeManifest wrote; a directory without one is empty. A damaged manifest is moved to
+// quarantine and written again from its copy.
 func readManifest(disk FS, dir string) (m manifest, err error) {
-	text, err := disk.ReadFile(manifestPath(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return manifest{NextID: 1}, nil
+	path := manifestPath(dir)
+	m, err = readManifestFile(disk, path)
+	switch {
+	case err == nil:
+		// The copy may be newer by a write that did not finish.
+		if c, cerr := readManifestFile(disk, path+manifestCopy); cerr != nil || !reflect.DeepEqual(c, m) {
+			if errors.Is(cerr, errDamaged) {
+				if err := moveDurably(disk, path+manifestCopy, filepath.Join(dir, "quarantine", filepath.Base(path)+manifestCopy)); err != nil {
+					return m, err
+				}
+			}
+			if err = writeManifest(disk, dir, m); err != nil {
+				// Without one, a copy that is too old must not be read later.
+				err = errors.Join(ignoreMissing(disk.Remove(path+manifestCopy)), disk.SyncDir(dir))
+			}
+		}
+		return m, err
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errDamaged):
+		c, cerr := readManifestFile(disk, path+manifestCopy)
+		if errors.Is(err, fs.ErrNotExist) && errors.Is(cerr, fs.ErrNotExist) {
+			return manifest{NextID: 1}, nil
+		}
+		if cerr != nil {
+			return m, errors.Join(err, cerr)
+		}
+		if errors.Is(err, errDamaged) {
+			if err := moveDurably(disk, path, filepath.Join(dir, "quarantine", filepath.Base(path))); err != nil {
+				return m, err
+			}
+		}
+		return c, writeManifest(disk, dir, c)
 	}
+	return m, err
+}
+
+// readManifestFile reads the manifest or its copy.
+func readManifestFile(disk FS, path string) (m manifest, err error) {
+	text, err := disk.ReadFile(path)
 	if err != nil {
 		return m, fmt.Errorf("read manifest: %w", err)
 	}
@@ -139,13 +192,13 @@ func readManifest(disk FS, dir string) (m manifest, err error) {
 	body = bytes.TrimSuffix(body, []byte("\n"))
 	want, err := strconv.ParseUint(string(sum), 16, 32)
 	if err != nil || uint32(want) != crc32.Checksum(body, castagnoli) {
-		return m, fmt.Errorf("read manifest %s: its checksum does not match", manifestPath(dir))
+		return m, fmt.Errorf("read manifest %s: checksum: %w", path, errDamaged)
 	}
 	if err := json.Unmarshal(body, &m); err != nil {
-		return m, fmt.Errorf("read manifest %s: %w", manifestPath(dir), err)
+		return m, fmt.Errorf("read manifest %s: %w", path, err)
 	}
 	if m.Version != manifestVersion {
-		return m, fmt.Errorf("read manifest %s: version %d, this program reads %d", manifestPath(dir), m.Version, manifestVersion)
+		return m, fmt.Errorf("read manifest %s: version %d, this program reads %d", path, m.Version, manifestVersion)
 	}
 	return m, nil
 }
@@ -167,22 +220,34 @@ func blockPath(dir string, b *block) string {
 	return filepath.Join(dir, "blocks", tenantDir(b.Tenant), fmt.Sprintf("%s-%012d.parquet", b.Signal, b.ID))
 }
 
-// readLayout reads a block's metadata from its footer.
-func readLayout(path string) (*layout, error) {
-	f, err := os.Open(path)
+// readLayout reads a block's metadata from its footer. want is its checksum, 0 if that is not known.
+func readLayout(path string, want uint32) (*layout, error) {
+	text, err := readFooter(path)
 	if err != nil {
 		return nil, err
+	}
+	if sum := crc32.Checksum([]byte(text), castagnoli); want != 0 && sum != want {
+		return nil, fmt.Errorf("%s: %w", metadataKey, errDamaged)
+	}
+	return parseLayout(text)
+}
+
+// readFooter reads the text of a block's metadata.
+func readFooter(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
 	}
 	defer f.Close()
 	r, err := file.NewParquetReader(f)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	text := r.MetaData().KeyValueMetadata().FindValue(metadataKey)
 	if text == nil {
-		return nil, fmt.Errorf("no %s in the footer", metadataKey)
+		return "", fmt.Errorf("no %s in the footer", metadataKey)
 	}
-	return parseLayout(*text)
+	return *text, nil
 }
 
 // loadCatalog reads the manifest and each block's footer, and removes files that no manifest names: what a crash left of
@@ -197,7 +262,8 @@ func loadCatalog(disk FS, dir string, report func(*block, error)) (c *catalog, e
 	for _, b := range m.Blocks {
 		b.path = blockPath(dir, b)
 		named[b.path] = true
-		if b.layout, err = readLayout(b.path); err != nil {
+		if b.layout, err = readLayout(b.path, b.Meta); err != nil {
+			b.unreadable = err
 			c.lost = append(c.lost, b)
 			report(b, err)
 			continue
@@ -234,6 +300,9 @@ func removeUnnamed(disk FS, dir string, named map[string]bool) error {
 type snapshot struct {
 	store  *Store
 	blocks []*block
+	// partial says why rows may be missing.
+	partial string
+	full    bool // rows of the tail are missing
 }
 
 // release gives the blocks back.

@@ -20,6 +20,10 @@ type compiler struct {
 	signal signal
 	layout *layout
 	refs   map[string]string
+	block  *block
+	// need is what the caller of find needs of a row group; stretches are then the rows to read, all if there are none.
+	need      need
+	stretches [][2]int64
 }
 
 // operand is one place where an attribute's value may be.
@@ -43,19 +47,28 @@ func unionWith(options string, bs []*block, p signal, fn func(*compiler) (column
 	groups := map[string]*group{}
 	var order []*group
 	for _, b := range bs {
-		c := &compiler{signal: p, layout: b.layout, refs: map[string]string{}}
+		c := &compiler{signal: p, layout: b.layout, refs: map[string]string{}, block: b}
 		columns, where, ok := fn(c)
 		if !ok {
 			continue
 		}
-		key := columns + "\x00" + where + "\x00" + c.signature()
-		g := groups[key]
-		if g == nil {
-			g = &group{columns: columns, where: where}
-			groups[key] = g
-			order = append(order, g)
+		wheres := []string{where}
+		if len(c.stretches) > 0 {
+			wheres = nil
+			for _, r := range c.stretches { // one scan each: DuckDB passes over row groups for one range, not for several
+				wheres = append(wheres, fmt.Sprintf("file_row_number BETWEEN %d AND %d AND (%s)", r[0], r[1], cmp.Or(where, "true")))
+			}
 		}
-		g.blocks = append(g.blocks, b)
+		for _, where := range wheres {
+			key := columns + "\x00" + where + "\x00" + c.signature()
+			g := groups[key]
+			if g == nil {
+				g = &group{columns: columns, where: where}
+				groups[key] = g
+				order = append(order, g)
+			}
+			g.blocks = append(g.blocks, b)
+		}
 	}
 	var out strings.Builder
 	for i, g := range order {

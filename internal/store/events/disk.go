@@ -99,7 +99,7 @@ func writeDurably(disk FS, name string, content []byte) error {
 // diskError turns "no space left" into the error that callers branch on.
 func diskError(doing string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%s: %w: %w", doing, store.ErrFull, err)
+		return fmt.Errorf("%s: %w: %w; free some space or lower the retention, then it goes on by itself", doing, store.ErrFull, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -32,6 +32,8 @@ type engine struct {
 	mu   sync.Mutex // guards db
 	db   *sql.DB
 	done bool
+	// failed, if not nil, is told when DuckDB fails: perhaps because of a damaged file.
+	failed func()
 }
 
 func newEngine(o Options, tmp string) *engine {
@@ -87,7 +89,7 @@ func (e *engine) query(ctx context.Context, text string, scan func(func(...any) 
 	}
 	rows, err := db.QueryContext(ctx, text)
 	if err != nil {
-		return queryError(ctx, err)
+		return e.queryError(ctx, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -95,7 +97,7 @@ func (e *engine) query(ctx context.Context, text string, scan func(func(...any) 
 			return err
 		}
 	}
-	return queryError(ctx, rows.Err())
+	return e.queryError(ctx, rows.Err())
 }
 
 // batches runs a query and calls fn with each Arrow batch, which is valid only during the call.
@@ -106,7 +108,7 @@ func (e *engine) batches(ctx context.Context, text string, fn func(arrow.RecordB
 	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return queryError(ctx, err)
+		return e.queryError(ctx, err)
 	}
 	defer conn.Close()
 	err = conn.Raw(func(c any) error {
@@ -126,16 +128,19 @@ func (e *engine) batches(ctx context.Context, text string, fn func(arrow.RecordB
 		}
 		return r.Err()
 	})
-	return queryError(ctx, err)
+	return e.queryError(ctx, err)
 }
 
 // queryError prefers the context's error: an interrupted query says only that it was interrupted.
-func queryError(ctx context.Context, err error) error {
+func (e *engine) queryError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if e.failed != nil {
+		e.failed()
 	}
 	return fmt.Errorf("query: %w", err)
 }

@@ -73,11 +73,12 @@ func (s *Store) Exceptions(ctx context.Context, q store.ExceptionQuery) (page st
 	g := newGrouping(&q, from, to)
 	var known []map[string]firstSeen
 	for _, p := range signals { // spans before logs, which must not count what a span told
-		snap, err := s.snapshot(ctx, partition{tenantOf(q.Tenant), p}, math.MinInt64, math.MaxInt64)
+		snap, err := s.partialSnapshot(ctx, partition{tenantOf(q.Tenant), p}, math.MinInt64, math.MaxInt64)
 		if err != nil {
 			return page, err
 		}
 		defer snap.release()
+		page.Partial = cmp.Or(page.Partial, snap.partial)
 		g.logs = p == logs
 		// Several blocks at once: while one is read, stacks of another are.
 		work, ctx := errgroup.WithContext(ctx)
@@ -104,13 +105,7 @@ func (s *Store) Exceptions(ctx context.Context, q store.ExceptionQuery) (page st
 	if page.More = len(page.Rows) > q.Limit; page.More {
 		page.Rows = page.Rows[:q.Limit]
 	}
-	s.mu.Lock()
-	lost := len(s.catalog.lost)
-	s.mu.Unlock()
-	switch {
-	case lost > 0:
-		page.Partial = fmt.Sprintf("%d blocks cannot be read", lost)
-	case g.full:
+	if page.Partial == "" && g.full {
 		page.Partial = fmt.Sprintf("there are more than %d groups", maxExceptionGroups)
 	}
 	return page, nil

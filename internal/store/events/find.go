@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"triage/internal/model"
+	"triage/internal/search"
 	"triage/internal/store"
 )
 
@@ -37,6 +39,14 @@ func (s *Store) find(ctx context.Context, p signal, bs []*block, limit int, wher
 		cond, ok, err := where(c)
 		if failed == nil {
 			failed = err
+		}
+		if ok && err == nil {
+			var whole bool
+			if c.stretches, whole = s.catalog.filters.stretches(c.block, c.need); whole {
+				c.stretches = nil
+			} else if len(c.stretches) == 0 {
+				ok = false
+			}
 		}
 		return "filename,file_row_number n,ts,trace_hi,trace_lo", cond, ok
 	})
@@ -178,7 +188,7 @@ func (s *Store) Traces(ctx context.Context, tenant string, ids []model.TraceID, 
 
 // traceHits finds the spans of traces. The hits' blocks must be released.
 func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceID, from, to int64) ([]hit, func(), error) {
-	snap, err := s.snapshot(ctx, partition{tenantOf(tenant), spans}, from, to)
+	snap, err := s.partialSnapshot(ctx, partition{tenantOf(tenant), spans}, from, to)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -194,23 +204,38 @@ func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceI
 	if len(wanted) == 1 {
 		cond = fmt.Sprintf("trace_lo=%d AND trace_hi=%d AND %s", ids[0].Lo(), ids[0].Hi(), between(from, to))
 	}
-	hits, err := s.find(ctx, spans, snap.blocks, 0, func(*compiler) (string, bool, error) { return cond, true, nil })
+	seek := needTraces(slices.Collect(maps.Keys(wanted)))
+	hits, err := s.find(ctx, spans, snap.blocks, 0, func(c *compiler) (string, bool, error) {
+		c.need = seek
+		return cond, true, nil
+	})
 	if err != nil {
 		snap.release()
 		return nil, nil, err
 	}
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return !wanted[h.trace] })
+	if err := s.incompleteTrace(snap, tenant, hits, len(wanted), from, to); err != nil {
+		snap.release()
+		return nil, nil, err
+	}
 	return hits, snap.release, nil
 }
 
 // Spans returns spans newest first. See store.Events.
 func (s *Store) Spans(ctx context.Context, q store.Query) (store.Page[model.Span], error) {
-	return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, func(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() })
+	return promptly(ctx, func() (store.Page[model.Span], error) {
+		if search.HasRelation(q.Where) {
+			return s.relatedSpans(ctx, q)
+		}
+		return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, func(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() })
+	})
 }
 
 // Logs returns log records newest first. See store.Events.
 func (s *Store) Logs(ctx context.Context, q store.Query) (store.Page[model.LogRecord], error) {
-	return newestRows(ctx, s, logs, "logs", q, s.fetchLogs, func(x model.LogRecord) (int64, uint64) { return x.Time, x.SpanID.Uint64() })
+	return promptly(ctx, func() (store.Page[model.LogRecord], error) {
+		return newestRows(ctx, s, logs, "logs", q, s.fetchLogs, func(x model.LogRecord) (int64, uint64) { return x.Time, x.SpanID.Uint64() })
+	})
 }
 
 // newestRows walks the blocks backwards in time until it has one row more than the limit.
@@ -225,7 +250,7 @@ func newestRows[T any](ctx context.Context, s *Store, p signal, question string,
 	}
 	defer end()
 	from, to := bounds(q.Window)
-	snap, err := s.snapshot(ctx, partition{tenantOf(q.Tenant), p}, from, to)
+	snap, err := s.partialSnapshot(ctx, partition{tenantOf(q.Tenant), p}, from, to)
 	if err != nil {
 		return page, err
 	}
@@ -245,12 +270,7 @@ func newestRows[T any](ctx context.Context, s *Store, p signal, question string,
 		tb, ib := key(b)
 		return cmp.Or(cmp.Compare(tb, ta), cmp.Compare(ib, ia))
 	})
-	s.mu.Lock()
-	lost := len(s.catalog.lost)
-	s.mu.Unlock()
-	if lost > 0 {
-		page.Partial = fmt.Sprintf("%d blocks cannot be read", lost)
-	}
+	page.Partial = snap.partial
 	return page, nil
 }
 
@@ -271,6 +291,7 @@ func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query
 		n := min(step, len(bs))
 		found, err := s.find(ctx, p, bs[:n], want, func(c *compiler) (string, bool, error) {
 			cond, err := c.matches(q.Where)
+			c.need = c.needs(q.Where)
 			return between(oldest, to) + " AND " + cond, err == nil && cond != "false", err
 		})
 		if err != nil {

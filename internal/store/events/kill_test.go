@@ -29,7 +29,11 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if dir := os.Getenv(childEnv); dir != "" {
-		if err := writeUntilKilled(dir); err != nil {
+		write := writeUntilKilled
+		if os.Getenv(childEnv+"_PHASE") != "" {
+			write = dieInPhase
+		}
+		if err := write(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -129,6 +133,136 @@ func TestKill(t *testing.T) {
 			t.Fatalf("the writer ended by itself after %d batches", len(acked))
 		}
 		checkKilled(t, dir, acked, highest)
+	}
+}
+
+// killFS kills the process at a call of those that change something.
+type killFS struct {
+	osFS
+	left int // calls until then; 0 is never
+}
+
+func (k *killFS) call() {
+	if k.left--; k.left == 0 {
+		if p, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = p.Kill()
+		}
+		select {} // the signal arrives
+	}
+}
+
+func (k *killFS) Create(name string) (File, error) {
+	k.call()
+	f, err := k.osFS.Create(name)
+	return killFile{f, k}, err
+}
+
+func (k *killFS) Rename(from, to string) error { k.call(); return k.osFS.Rename(from, to) }
+func (k *killFS) Remove(name string) error     { k.call(); return k.osFS.Remove(name) }
+func (k *killFS) SyncDir(dir string) error     { k.call(); return k.osFS.SyncDir(dir) }
+
+type killFile struct {
+	File
+	fs *killFS
+}
+
+func (f killFile) Write(p []byte) (int, error) { f.fs.call(); return f.File.Write(p) }
+func (f killFile) Sync() error                 { f.fs.call(); return f.File.Sync() }
+
+// dieInPhase appends some batches, prints their numbers, and dies at a call of a flush, a merge or retention.
+func dieInPhase(dir string) error {
+	first, err := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
+	if err != nil {
+		return err
+	}
+	at, err := strconv.Atoi(os.Getenv(childEnv + "_AT"))
+	if err != nil {
+		return err
+	}
+	ctx, disk := context.Background(), &killFS{}
+	s, err := Open(ctx, Options{Dir: dir, FS: disk, Retention: 24 * time.Hour})
+	if err != nil {
+		return err
+	}
+	add := func(n int, age time.Duration) error {
+		b := killBatch(n)
+		for i := range b.Spans {
+			b.Spans[i].Start -= int64(age)
+		}
+		b.Logs[0].Time -= int64(age)
+		if stored, err := s.Append(ctx, b); err != nil || !stored {
+			return fmt.Errorf("append %d: stored %v, %v", n, stored, err)
+		}
+		if age == 0 {
+			os.Stdout.WriteString(strconv.Itoa(n) + "\n")
+		}
+		return nil
+	}
+	phase := os.Getenv(childEnv + "_PHASE")
+	for n := first; n < first+3; n++ {
+		if phase == "retention" { // what it may drop is not promised
+			if err := add(n+10, 48*time.Hour); err != nil {
+				return err
+			}
+		}
+		if err := s.flushAll(ctx); err != nil {
+			return err
+		}
+		if err := add(n, 0); err != nil {
+			return err
+		}
+	}
+	if phase != "flush" {
+		if err := s.flushAll(ctx); err != nil {
+			return err
+		}
+	}
+	disk.left = at
+	switch phase {
+	case "flush":
+		err = s.flushAll(ctx)
+	case "merge":
+		err = s.mergeEverything(ctx)
+	case "retention":
+		s.maintaining.Lock()
+		err = s.retain()
+	}
+	return fmt.Errorf("%s ended before call %d: %v", phase, at, err)
+}
+
+// TestKillInPhases kills a process at calls of flushes, merges and retention, on one directory each: with the six of
+// TestKill, a quarter of all kills in each.
+func TestKillInPhases(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills processes")
+	}
+	for _, phase := range []string{"flush", "merge", "retention"} {
+		t.Run(phase, func(t *testing.T) {
+			dir := t.TempDir()
+			acked, highest := map[int]bool{}, 0
+			for _, at := range []int{1, 3, 5, 7, 9, 11} {
+				cmd := exec.Command(os.Args[0], "-test.run=^$")
+				cmd.Env = append(os.Environ(), childEnv+"="+dir, childEnv+"_PHASE="+phase, fmt.Sprintf("%s_AT=%d", childEnv, at),
+					fmt.Sprintf("%s_FROM=%d", childEnv, highest+100))
+				var complaint strings.Builder
+				cmd.Stderr = &complaint
+				out, err := cmd.Output()
+				if err == nil || complaint.Len() > 0 {
+					t.Fatalf("call %d: the process was not killed: %v, %s", at, err, complaint.String())
+				}
+				for line := range strings.Lines(string(out)) {
+					n, err := strconv.Atoi(strings.TrimSpace(line))
+					if err != nil {
+						t.Fatal(err)
+					}
+					acked[n], highest = true, max(highest, n)
+				}
+				checkKilled(t, dir, acked, highest)
+			}
+			if len(acked) != 18 {
+				t.Errorf("%d batches were acknowledged, want 18", len(acked))
+			}
+		})
 	}
 }
 

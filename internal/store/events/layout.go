@@ -205,6 +205,8 @@ type layout struct {
 	// Services counts rows by service.
 	Services     map[string]int64 `json:"services"`
 	ServicesMore bool             `json:"services_more,omitempty"`
+	// Filters says where the row groups' filters are; nil in blocks without.
+	Filters *filterSection `json:"filters,omitempty"`
 }
 
 // counts are rows by columnType.

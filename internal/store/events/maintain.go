@@ -27,6 +27,12 @@ const (
 
 // Run flushes, merges and drops blocks until ctx ends. While nothing arrives it sleeps.
 func (s *Store) Run(ctx context.Context) error {
+	checked := make(chan struct{})
+	go func() {
+		defer close(checked)
+		s.checkInBackground(ctx)
+	}()
+	defer func() { <-checked }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -58,18 +64,21 @@ func (s *Store) maintain(ctx context.Context) time.Duration {
 	}
 	s.maintaining.Lock()
 	defer s.maintaining.Unlock()
-	if err := s.flushSealed(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.log.Error("write out recent rows; they stay in the WAL", "error", err)
+	flushed := s.flushSealed(ctx)
+	if flushed != nil && ctx.Err() == nil {
+		s.log.Error("write out recent rows; they stay in the WAL", "error", flushed)
+	}
+	merged := error(nil)
+	if flushed == nil {
+		if merged = s.mergeAll(ctx); merged != nil && ctx.Err() == nil {
+			s.log.Error("merge blocks", "error", merged)
 		}
-		return retryPause
 	}
-	if err := s.mergeAll(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("merge blocks", "error", err)
-		return retryPause
-	}
-	if err := s.retain(); err != nil {
+	if err := s.retain(); err != nil { // also when the disk is full: it makes room
 		s.log.Error("drop old blocks", "error", err)
+	}
+	if flushed != nil || merged != nil {
+		return retryPause
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,6 +150,10 @@ func (s *Store) flush(ctx context.Context, sl *slice) error {
 			drop()
 			return diskError("make tenant directory", err)
 		}
+		if err := s.disk.SyncDir(s.dir("blocks")); err != nil { // else a power failure may take it with its blocks
+			drop()
+			return diskError("make tenant directory", err)
+		}
 		rows.sort()
 		for _, part := range cutAtGaps(rows) {
 			if err := ctx.Err(); err != nil {
@@ -169,7 +182,7 @@ func (s *Store) flush(ctx context.Context, sl *slice) error {
 	}
 	path := segmentName(s.dir("wal"), sl.segment, segmentSuffix)
 	if sl.damaged {
-		err = s.disk.Rename(path, path+".damaged")
+		err = s.moveToQuarantine(path, filepath.Join(s.dir("quarantine"), filepath.Base(path)), errDamaged)
 	} else {
 		err = s.disk.Remove(path)
 	}
@@ -225,11 +238,19 @@ func (s *Store) newID() uint64 {
 // disk, then in memory. maintaining is held.
 func (s *Store) commit(added, removed []*block, flushed *slice) error {
 	s.mu.Lock()
-	m := manifest{Flushed: s.catalog.flushed, NextID: s.catalog.nextID, Blocks: slices.Concat(added, s.catalog.lost)}
+	isRemoved := func(o *block) bool {
+		return slices.ContainsFunc(removed, func(b *block) bool { return b.ID == o.ID })
+	}
+	m := manifest{Flushed: s.catalog.flushed, NextID: s.catalog.nextID, Blocks: slices.Clone(added)}
+	m.Blocks = append(m.Blocks, slices.DeleteFunc(slices.Clone(s.catalog.lost), isRemoved)...)
 	for _, b := range s.catalog.all() {
 		if !slices.Contains(removed, b) {
 			m.Blocks = append(m.Blocks, b)
 		}
+	}
+	for i, b := range m.Blocks { // a question may check a block while the manifest is written
+		c := *b
+		m.Blocks[i] = &c
 	}
 	s.mu.Unlock()
 	if flushed != nil {
@@ -243,7 +264,9 @@ func (s *Store) commit(added, removed []*block, flushed *slice) error {
 	s.catalog.flushed = m.Flushed
 	s.catalog.add(added...)
 	s.catalog.remove(removed...)
+	s.catalog.lost = slices.DeleteFunc(s.catalog.lost, isRemoved)
 	for _, b := range removed {
+		s.forgetQuarantined(b.path)
 		b.dead = true
 		s.removeDead(b)
 	}
@@ -300,6 +323,7 @@ func (s *Store) forgetIDs(fresh idFile) {
 func (s *Store) retain() error {
 	s.mu.Lock()
 	blocks := s.catalog.all()
+	lost := slices.Clone(s.catalog.lost)
 	s.mu.Unlock()
 	latest := s.opts.Now().Add(futureSlack).UnixNano()
 	newest, total := int64(math.MinInt64), int64(0)
@@ -317,6 +341,11 @@ func (s *Store) retain() error {
 				gone = append(gone, b)
 				rowsByAge += b.layout.Rows
 				total -= b.Size
+			}
+		}
+		for _, b := range lost {
+			if b.layout.MaxTime < newest-int64(s.opts.Retention) {
+				gone = append(gone, b)
 			}
 		}
 	}

@@ -111,6 +111,11 @@ func span(a, b *block) uint64 {
 // merge rewrites blocks of one partition as one.
 func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	p := partition{inputs[0].Tenant, inputs[0].Signal}
+	for _, b := range inputs { // else a merge would give damaged rows a good checksum
+		if whole, err := s.check(ctx, b, true); err != nil || !whole {
+			return err // what is left is merged another time
+		}
+	}
 	v := newSurvey(p.signal)
 	var from heapOfCursors
 	defer func() {
@@ -140,7 +145,7 @@ func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	id := s.newID()
 	w, err := newBlockWriter(s.disk, blockPath(s.opts.Dir, &block{ID: id, Tenant: p.tenant, Signal: p.signal}), p.signal, v.layout())
 	if err != nil {
-		return err
+		return diskError("begin block", err)
 	}
 	rows := int64(0)
 	for len(from) > 0 {

@@ -15,6 +15,7 @@ type metrics struct {
 	merges, mergedRows         prometheus.Counter
 	droppedAge, droppedSize    prometheus.Counter
 	blocksLost                 prometheus.Counter
+	quarantined                *prometheus.GaugeVec
 	querySeconds               *prometheus.HistogramVec
 	registerer                 prometheus.Registerer
 	registered                 []prometheus.Collector
@@ -54,6 +55,9 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 	m.registered = append(m.registered, dropped)
 	m.droppedAge, m.droppedSize = dropped.WithLabelValues("age"), dropped.WithLabelValues("size")
 	m.blocksLost = counter("blocks_lost_total", "Blocks that could not be read.")
+	m.quarantined = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "triage_events_quarantined",
+		Help: "Damaged files in the quarantine folder, 1 each."}, []string{"file"})
+	m.registered = append(m.registered, m.quarantined)
 	m.querySeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "triage_events_query_seconds",
 		Help: "Time to answer a question.", Buckets: prometheus.ExponentialBuckets(0.002, 3, 9)}, []string{"question"})
 	m.registered = append(m.registered, m.querySeconds)

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"triage/internal/model"
@@ -27,6 +26,10 @@ func (c *compiler) matches(e search.Expr) (string, error) {
 		return "NOT coalesce(" + inner + ",false)", err
 	case search.Match:
 		return c.match(e)
+	case search.Related:
+		if c.signal == logs { // a log has no relations
+			return "false", nil
+		}
 	}
 	return "", fmt.Errorf("search: cannot compile %T", e)
 }
@@ -233,10 +236,14 @@ func compare(o operand, m search.Match) string {
 		return "(lower(" + text + ")=lower(" + quote(m.Value) + "))"
 	case search.Word:
 		return wordIn(text, m.Value)
-	case search.Prefix:
+	case search.Prefix, search.Glob:
+		if m.Field == "" || m.Field == "body" {
+			return "regexp_matches(" + text + "," + quote(search.TextRegexp(m)) + ")"
+		}
+		if m.Op == search.Glob {
+			return "regexp_matches(" + text + "," + quote("(?is)^"+search.GlobRegexp(m.Value)+"$") + ")"
+		}
 		return "starts_with(lower(" + text + "),lower(" + quote(m.Value) + "))"
-	case search.Glob:
-		return "regexp_matches(" + text + "," + quote("(?is)^"+search.GlobRegexp(m.Value)+"$") + ")"
 	case search.Regexp:
 		return "regexp_matches(" + text + "," + quote(m.Value) + ")"
 	case search.Greater, search.GreaterEqual, search.Less, search.LessEqual:
@@ -260,15 +267,11 @@ func wordIn(text, word string) string {
 	pattern := regexp.QuoteMeta(word)
 	first, _ := utf8.DecodeRuneInString(word)
 	last, _ := utf8.DecodeLastRuneInString(word)
-	if bounded(first) {
+	if search.Bounded(first) {
 		pattern = "(?:^|" + boundary + ")" + pattern
 	}
-	if bounded(last) {
+	if search.Bounded(last) {
 		pattern += "(?:$|" + boundary + ")"
 	}
 	return "(contains(lower(" + text + "),lower(" + quote(word) + ")) AND regexp_matches(" + text + "," + quote("(?is)"+pattern) + "))"
-}
-
-func bounded(r rune) bool {
-	return (unicode.IsLetter(r) || unicode.IsDigit(r)) && !unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana)
 }

@@ -48,6 +48,8 @@ type SQLResult struct {
 	Rows    [][]any  `json:"rows"`
 	// Truncated tells that a limit cut off rows.
 	Truncated bool `json:"truncated"`
+	// Partial, if not empty, says why rows may be missing.
+	Partial string `json:"partial,omitempty"`
 }
 
 // sqlRequest is what the child reads, sqlAnswer what it writes.
@@ -88,13 +90,15 @@ func (s *Store) SQL(ctx context.Context, tenant, query string, limits SQLLimits)
 	case <-ctx.Done():
 		return SQLResult{}, ctx.Err()
 	}
+	partial := ""
 	req := sqlRequest{Query: query, Limits: limits, Views: map[string]string{}}
 	for _, sig := range signals {
-		snap, err := s.snapshot(ctx, partition{tenantOf(tenant), sig}, math.MinInt64, math.MaxInt64)
+		snap, err := s.partialSnapshot(ctx, partition{tenantOf(tenant), sig}, math.MinInt64, math.MaxInt64)
 		if err != nil {
 			return SQLResult{}, err
 		}
 		defer snap.release()
+		partial = cmp.Or(partial, snap.partial)
 		req.Views[sig.String()] = view(sig, snap.blocks)
 		for _, b := range snap.blocks {
 			req.Paths = append(req.Paths, b.path)
@@ -104,7 +108,9 @@ func (s *Store) SQL(ctx context.Context, tenant, query string, limits SQLLimits)
 		return SQLResult{}, diskError("make a directory for a query", err)
 	}
 	defer os.RemoveAll(req.Tmp)
-	return runChild(ctx, req)
+	out, err := runChild(ctx, req)
+	out.Partial = partial
+	return out, err
 }
 
 // runChild starts the child, hands it the request and waits for its answer, or for the end of its time.

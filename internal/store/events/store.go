@@ -101,6 +101,8 @@ type Store struct {
 	// exporting is held while rows of the tail are written for a question; maintaining while blocks are made or dropped.
 	// Order: maintaining or exporting, then mu.
 	exporting, maintaining sync.Mutex
+	// checking is held while a block is compared with its checksum; after maintaining, before mu.
+	checking sync.Mutex
 
 	mu      sync.Mutex // guards everything below
 	catalog *catalog
@@ -108,6 +110,9 @@ type Store struct {
 	ids     map[batchKey]int64
 	idFiles []idFile
 	chunk   uint64 // number of the tail's next file
+	// quarantined are the files in quarantine, lostRows the times of rows that damaged WAL segments lost.
+	quarantined []string
+	lostRows    []lostRange
 	// flushErr is why the last flush failed.
 	flushErr error
 	closed   bool
@@ -165,10 +170,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 func (s *Store) dir(name string) string { return filepath.Join(s.opts.Dir, name) }
 
 func (s *Store) open(ctx context.Context) (err error) {
-	for _, d := range []string{"wal", "blocks", "tail", "tmp"} {
+	for _, d := range []string{"wal", "blocks", "tail", "tmp", "quarantine"} {
 		if err := s.disk.MkdirAll(s.dir(d)); err != nil {
 			return err
 		}
+	}
+	if err := s.disk.SyncDir(s.opts.Dir); err != nil {
+		return err
 	}
 	if s.lock, err = lockDir(s.opts.Dir); err != nil {
 		return err
@@ -199,12 +207,17 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.metrics.blocksLost.Add(float64(len(s.catalog.lost)))
+	if err := s.openQuarantine(); err != nil {
+		s.metrics.unregister()
+		return err
+	}
 	next, err := s.replay()
 	if err != nil {
 		s.metrics.unregister()
 		return err
 	}
 	s.engine = newEngine(s.opts, s.dir("tmp"))
+	s.engine.failed = s.doubt
 	s.wal = &wal{disk: s.disk, dir: s.dir("wal"), segment: next, limit: s.opts.sliceBytes,
 		admit: s.admit, dup: s.duplicate, sealed: s.seal, synced: s.metrics.walSyncs.Inc,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -239,7 +252,7 @@ func (s *Store) replay() (next uint64, err error) {
 		next = max(next, n+1)
 		if n <= s.catalog.flushed {
 			// Its rows are in blocks: only the removal was missing.
-			if err := s.disk.Remove(path); err != nil {
+			if err := s.dropFlushed(path); err != nil {
 				return 0, fmt.Errorf("remove flushed WAL segment: %w", err)
 			}
 			continue
@@ -281,7 +294,14 @@ func (s *Store) replaySegment(n uint64, newest bool, oldest int64) (*slice, erro
 		if b.torn {
 			s.metrics.walTorn.Add(float64(b.length))
 			s.log.Info("cut off the unfinished end of the WAL", "segment", path, "offset", b.offset, "bytes", b.length)
+			// Cut off for good: at another start the segment may not be the newest any more.
+			if err := writeDurably(s.disk, path, content[:b.offset]); err != nil {
+				s.log.Warn("cut off the unfinished end of the WAL; it is read as it is", "segment", path, "error", err)
+			}
 			continue
+		}
+		if !sl.damaged {
+			s.lostRows = append(s.lostRows, rangeOfSegment(content))
 		}
 		sl.damaged = true
 		s.metrics.walLost.Add(float64(b.length))
@@ -296,15 +316,27 @@ func (s *Store) replayIDs(path string, oldest int64) error {
 		return fmt.Errorf("read batch IDs: %w", err)
 	}
 	f := idFile{path: path}
+	good := []byte(walMagic)
 	bad, err := readSegment(content, false, func(payload []byte) error {
 		d := decoder{b: payload}
 		rec := d.header()
+		if d.err == nil {
+			good = appendFrame(good, payload)
+		}
 		f.newest = max(f.newest, rec.at)
 		if rec.at >= oldest {
 			s.ids[batchKey{rec.tenant, rec.id}] = rec.at
 		}
 		return d.err
 	})
+	if len(bad) > 0 {
+		if err := s.moveToQuarantine(path, filepath.Join(s.dir("quarantine"), filepath.Base(path)), errDamaged); err != nil {
+			return err
+		}
+		if err := writeDurably(s.disk, path, good); err != nil {
+			return diskError("keep batch IDs", err)
+		}
+	}
 	for _, b := range bad {
 		s.metrics.walLost.Add(float64(b.length))
 		s.log.Warn("batch IDs are damaged, a retry may be stored twice", "file", path, "offset", b.offset, "bytes", b.length)
@@ -454,6 +486,7 @@ func (s *Store) Stats(ctx context.Context) (store.EventStats, error) {
 		}
 		oldest, newest = min(oldest, b.layout.MinTime), max(newest, b.layout.MaxTime)
 	}
+	st.Quarantined = slices.Clone(s.quarantined)
 	for _, sl := range s.slices {
 		st.Bytes += sl.bytes
 		for _, r := range sl.recs {

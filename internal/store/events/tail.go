@@ -3,6 +3,7 @@ package events
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -100,7 +101,10 @@ func (s *Store) writeRows(path string, p partition, rows *partRows, durable bool
 	}
 	w, err := newBlockWriter(s.disk, path, p.signal, v.layout())
 	if err != nil {
-		return nil, err
+		return nil, diskError("begin block", err)
+	}
+	if !durable {
+		w.filters = nil // the tail's files are read once or twice
 	}
 	for _, r := range rows.spans {
 		if err := w.span(r); err != nil {
@@ -122,7 +126,10 @@ func (w *blockWriter) finish(p partition, durable bool) (*block, error) {
 	if err := w.close(durable); err != nil {
 		return nil, err
 	}
-	return &block{Tenant: p.tenant, Signal: p.signal, Size: w.size, CRC: w.sum.Sum32(), path: w.name, layout: w.layout}, nil
+	b := &block{Tenant: p.tenant, Signal: p.signal, Size: w.size, CRC: w.sum.Sum32(), path: w.name, layout: w.layout}
+	b.describe()
+	b.Meta = w.layout.sumMeta()
+	return b, nil
 }
 
 // export writes what a partition's tail holds in the time range, and no file has yet, to files.
@@ -179,17 +186,29 @@ func (s *Store) export(p partition, from, to int64) error {
 	return nil
 }
 
-// snapshot takes the blocks of a partition that may have rows in [from, to], of the tail too.
-func (s *Store) snapshot(ctx context.Context, p partition, from, to int64) (*snapshot, error) {
+// partialSnapshot takes the blocks of a partition that may have rows in [from, to], of the tail too, and says what is missing.
+// Recent rows are missing while the disk is too full to write them out.
+func (s *Store) partialSnapshot(ctx context.Context, p partition, from, to int64) (*snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.export(p, from, to); err != nil {
+	full := ""
+	if err := s.export(p, from, to); errors.Is(err, store.ErrFull) {
+		full = err.Error()
+	} else if err != nil {
+		return nil, err
+	}
+	if err := s.checkBlocks(ctx, func() []*block {
+		return slices.DeleteFunc(slices.Clone(s.catalog.blocks[p]), func(b *block) bool {
+			return !b.overlaps(from, to) && b.Meta != 0 // without a checksum its times are not sure either
+		})
+	}); err != nil {
 		return nil, err
 	}
 	snap := &snapshot{store: s}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	snap.partial, snap.full = cmp.Or(s.missing(p, from, to), full), full != ""
 	take := func(bs []*block) {
 		for _, b := range bs {
 			if b.overlaps(from, to) {

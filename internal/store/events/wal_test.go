@@ -249,13 +249,14 @@ func TestDamageIsKeptAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openTest(t, dir, nil)
-	if n := count(t, s); n != 12 {
-		t.Errorf("%d spans, want those of the four whole batches", n)
+	page, err := s.Spans(context.Background(), store.Query{Where: search.All{}, Limit: 100})
+	if err != nil || len(page.Rows) != 12 || page.Partial == "" {
+		t.Errorf("%d spans, partial %q, %v; want those of the four whole batches", len(page.Rows), page.Partial, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(name + ".damaged"); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "quarantine", filepath.Base(name))); err != nil {
 		t.Errorf("the damaged segment was not kept: %v", err)
 	}
 }
@@ -311,6 +312,35 @@ func TestFullDisk(t *testing.T) {
 	defer s.Close()
 	if n := count(t, s); n != 15 {
 		t.Errorf("%d spans, want 15", n)
+	}
+}
+
+// TestFullDiskKeepsAnswering looks that questions are answered without what cannot be written out, and say so.
+func TestFullDiskKeepsAnswering(t *testing.T) {
+	ctx := context.Background()
+	disk := &limitedFS{left: 1 << 30}
+	s := openTest(t, t.TempDir(), func(o *Options) { o.FS = disk })
+	defer s.Close()
+	appendBatches(t, s, 0, 2)
+	if err := s.flushAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	appendBatches(t, s, 2, 3)
+	disk.set(0)
+	if _, err := s.Append(ctx, killBatch(3)); !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "free some space") {
+		t.Errorf("append to a full disk: %v, want ErrFull and what to do", err)
+	}
+	page, err := s.Spans(ctx, store.Query{Where: search.All{}, Limit: 100})
+	if err != nil || len(page.Rows) != 6 || !strings.Contains(page.Partial, "storage is full") {
+		t.Errorf("%d spans, partial %q, %v; want those of the blocks, and why the rest is missing", len(page.Rows), page.Partial, err)
+	}
+	if _, err := s.Health(ctx, "", store.Window{}); !errors.Is(err, store.ErrPartial) {
+		t.Errorf("a judge's question: %v, want ErrPartial", err)
+	}
+	disk.set(1 << 30)
+	appendBatches(t, s, 3, 4)
+	if n := count(t, s); n != 12 {
+		t.Errorf("with space again %d spans, want 12", n)
 	}
 }
 

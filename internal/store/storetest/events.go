@@ -40,6 +40,8 @@ func Events(t *testing.T, open func(t *testing.T) store.Events) {
 		{"traces", testTraces},
 		{"search", testSearch},
 		{"search logs", testSearchLogs},
+		{"search words", testSearchWords},
+		{"search relations", testSearchRelations},
 		{"pages", testPages},
 		{"operations", testOperations},
 		{"selections", testSelections},
