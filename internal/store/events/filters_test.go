@@ -180,9 +180,9 @@ func TestFiltersPassOver(t *testing.T) {
 		all[i] = model.Span{TraceID: model.TraceIDFrom(1, uint64(i)), SpanID: model.SpanIDFrom(uint64(i + 1)), Name: "GET", Start: testTime.UnixNano() + int64(i), Resource: r}
 	}
 	last := &all[rowGroupRows+10]
-	last.StatusMessage, last.Attrs = "card Declined: 4711", model.Attrs{{Key: "order", Value: model.String("Ab-1")}}
+	last.StatusMessage, last.Attrs = "card Declined: 4711", model.Attrs{{Key: "ticket", Value: model.String("Ab-1")}}
 	for i := range 60 { // so that the key has a column
-		all[i].Attrs = model.Attrs{{Key: "order", Value: model.String(fmt.Sprint("x", i))}}
+		all[i].Attrs = model.Attrs{{Key: "ticket", Value: model.String(fmt.Sprint("x", i))}}
 	}
 	if _, err := s.Append(ctx, &model.Batch{Spans: all}); err != nil {
 		t.Fatal(err)
@@ -203,8 +203,8 @@ func TestFiltersPassOver(t *testing.T) {
 		{"word", c.needs(search.Match{Op: search.Word, Value: "DECLINED"}), second},
 		{"phrase", c.needs(search.Match{Op: search.Word, Value: "declined: 4711"}), second},
 		{"part of a word", c.needs(search.Match{Op: search.Word, Value: "decline"}), nil},
-		{"value", c.needs(search.Match{Field: "order", Value: "AB-1"}), second},
-		{"no such value", c.needs(search.Match{Field: "order", Value: "Ab"}), nil},
+		{"value", c.needs(search.Match{Field: "ticket", Value: "AB-1"}), second},
+		{"no such value", c.needs(search.Match{Field: "ticket", Value: "Ab"}), nil},
 		{"one of two", c.needs(search.Or{search.Match{Op: search.Word, Value: "nothing"}, search.Match{Op: search.Word, Value: "card"}}), second},
 	} {
 		runs, whole := s.catalog.filters.stretches(b, x.need)
@@ -268,7 +268,7 @@ func TestOldBlocks(t *testing.T) {
 	if err != nil || len(trace) != 8 {
 		t.Errorf("%d spans of the trace, want 8; %v", len(trace), err)
 	}
-	lines, err := s.Logs(ctx, store.Query{Where: search.Match{Op: search.Word, Value: "payment declined"}, Limit: 100})
+	lines, err := s.Logs(ctx, store.Query{Where: search.Match{Op: search.Word, Value: "declined"}, Limit: 100})
 	if err != nil || len(lines.Rows) != 10 {
 		t.Errorf("%d lines, want 10; %v", len(lines.Rows), err)
 	}
