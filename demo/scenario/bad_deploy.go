@@ -2,11 +2,8 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
-	"triage/client"
 	"triage/demo/shop"
 	"triage/internal/model"
 )
@@ -32,17 +29,13 @@ func badDeploy() Scenario {
 				Truths: []Truth{{model.ClassChange, change.Entity(), model.BadDeployment}},
 				Target: fmt.Sprintf("%s %s, %s in %.0f %% of the requests", process, badVersion, f.Name, 100*f.Share),
 				Inject: func(ctx context.Context, w *World) (func(context.Context) error, error) {
-					release := func(ctx context.Context, from, to, summary string, faults ...shop.Fault) error {
-						return errors.Join(
-							w.Record(ctx, client.Change{At: time.Now(), Kind: "deployment", Service: change.Service,
-								Version: to, From: from, To: to, By: "pipeline", Summary: summary}),
-							w.Restart(ctx, process, shop.Options{Version: to, Faults: faults}))
-					}
-					if err := release(ctx, goodVersion, badVersion, "routine release", f); err != nil {
+					err := w.release(ctx, process, change.Service, goodVersion, "routine release",
+						shop.Options{Version: badVersion, Faults: []shop.Fault{f}})
+					if err != nil {
 						return nil, err
 					}
 					return func(ctx context.Context) error {
-						return release(ctx, badVersion, goodVersion, "rollback")
+						return w.release(ctx, process, change.Service, badVersion, "rollback", shop.Options{Version: goodVersion})
 					}, nil
 				},
 			}

@@ -2,10 +2,8 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"triage/client"
 	"triage/demo/shop"
 )
 
@@ -29,15 +27,12 @@ func innocentDeploy() Scenario {
 				chance{"order", func() part { return down(d, "acquirer.example") }},
 			)
 			p := c.fault()
-			release := func(ctx context.Context, w *World, from, to, summary string) error {
-				return errors.Join(
-					w.Record(ctx, client.Change{At: time.Now(), Kind: "deployment", Service: d.Name(c.deployed),
-						Version: to, From: from, To: to, By: "pipeline", Summary: summary}),
-					w.Restart(ctx, c.deployed, shop.Options{Version: to}))
+			release := func(ctx context.Context, w *World, from, to string) error {
+				return w.release(ctx, c.deployed, d.Name(c.deployed), from, "routine release", shop.Options{Version: to})
 			}
 			deploy := func(ctx context.Context, w *World) (func(context.Context) error, error) {
 				faulty := time.After(before)
-				if err := release(ctx, w, from, to, "routine release"); err != nil {
+				if err := release(ctx, w, from, to); err != nil {
 					return nil, err
 				}
 				select {
@@ -45,7 +40,7 @@ func innocentDeploy() Scenario {
 					return nil, ctx.Err()
 				case <-faulty:
 				}
-				return func(ctx context.Context) error { return release(ctx, w, to, from, "routine release") }, nil
+				return func(ctx context.Context) error { return release(ctx, w, to, from) }, nil
 			}
 			return Case{
 				Truths: []Truth{p.truth},

@@ -7,6 +7,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -51,6 +52,15 @@ type World struct {
 	Record func(ctx context.Context, c client.Change) error
 	// Say tells the person who watches the demo.
 	Say func(format string, args ...any)
+}
+
+// release replaces a process by another version, and tells triage of it before, as a pipeline does. Service is what the
+// process' telemetry calls it.
+func (w *World) release(ctx context.Context, process, service, from, summary string, to shop.Options) error {
+	return errors.Join(
+		w.Record(ctx, client.Change{At: time.Now(), Kind: "deployment", Service: service, Version: to.Version,
+			From: from, To: to.Version, By: "pipeline", Summary: summary}),
+		w.Restart(ctx, process, to))
 }
 
 // Scenario is one member of the table.

@@ -52,9 +52,14 @@ func HostServices(host string) []string {
 func NewUntraced(host string, lines []store.Line, onset time.Time) Untraced {
 	all := measures(lines, onset)
 	u := Untraced{Host: host, Answers: timing(all, "server", "")}
+	asked := map[string]bool{"": true}
 	for i := range all {
 		callee := all[i].line.Labels["server_address"]
-		if t := timing(all, "client", callee); callee != "" && t.added() > u.Calls.added() {
+		if asked[callee] {
+			continue
+		}
+		asked[callee] = true
+		if t := timing(all, "client", callee); t.added() > u.Calls.added() {
 			u.Callee, u.Calls = callee, t
 		}
 	}
@@ -148,11 +153,11 @@ func (f *Facts) beyondUntraced(class model.Class) (cases []Case) {
 		}
 		switch class {
 		case model.ClassNetwork:
-			caller := f.callers(u.Host)
-			if len(caller) == 0 {
+			callers := f.Users(model.RemoteEntity(u.Host))
+			if len(callers) == 0 {
 				continue
 			}
-			c.Entity = model.EdgeEntity(caller[0], name)
+			c.Entity = model.EdgeEntity(callers[0], name)
 			c.Required = append(c.Required, Sign{"answers as usual", 1 - ramp(factor, 1.2, 1.8), nil})
 			c.Contradicting = f.sick(name)
 		default:
@@ -168,6 +173,3 @@ func (f *Facts) beyondUntraced(class model.Class) (cases []Case) {
 	}
 	return cases
 }
-
-// callers are the services that call a host, those that call it most first.
-func (f *Facts) callers(host string) []string { return f.Users(model.RemoteEntity(host)) }
