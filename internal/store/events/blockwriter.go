@@ -126,6 +126,7 @@ func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, er
 		}
 		w.fixedColumn(c)
 	}
+	w.nameColumns()
 	for i := range w.attrs {
 		w.attrs[i] = map[string]*attrColumnWriter{}
 	}
@@ -160,54 +161,30 @@ func (w *blockWriter) fixedColumn(c fixedColumn) {
 		col.text = newTextColumn()
 		w.texts[c.name] = col.text
 		w.columns = append(w.columns, col)
-		switch c.name {
-		case "service":
-			w.service = col.text
-		case "name":
-			w.operation = col.text
-		case "severity_text":
-			w.severityText = col.text
-		}
 		return
 	}
 	col.builder = array.NewBuilder(memory.DefaultAllocator, c.typ)
 	w.columns = append(w.columns, col)
 	w.optional[c.name] = col.builder
-	switch b := col.builder.(type) {
-	case *array.Int64Builder:
-		switch c.name {
-		case "ts":
-			w.ts = b
-		case "observed":
-			w.observed = b
-		case "duration":
-			w.duration = b
-		}
-	case *array.Uint64Builder:
-		switch c.name {
-		case "trace_hi":
-			w.traceHi = b
-		case "trace_lo":
-			w.traceLo = b
-		case "span_id":
-			w.spanID = b
-		case "parent_id":
-			w.parentID = b
-		case "template":
-			w.templates = b
-		}
-	case *array.Uint8Builder:
-		switch c.name {
-		case "kind":
-			w.kind = b
-		case "status":
-			w.status = b
-		case "severity":
-			w.severity = b
-		}
-	case *array.MapBuilder:
-		w.rest = b
-	}
+}
+
+// builderOf is a fixed column's builder, nil if the signal has no such column.
+func builderOf[B array.Builder](w *blockWriter, name string) B {
+	b, _ := w.optional[name].(B)
+	return b
+}
+
+// nameColumns finds the columns that nearly every row has.
+func (w *blockWriter) nameColumns() {
+	w.service, w.operation, w.severityText = w.texts["service"], w.texts["name"], w.texts["severity_text"]
+	w.ts, w.observed, w.duration = builderOf[*array.Int64Builder](w, "ts"), builderOf[*array.Int64Builder](w, "observed"),
+		builderOf[*array.Int64Builder](w, "duration")
+	w.traceHi, w.traceLo = builderOf[*array.Uint64Builder](w, "trace_hi"), builderOf[*array.Uint64Builder](w, "trace_lo")
+	w.spanID, w.parentID = builderOf[*array.Uint64Builder](w, "span_id"), builderOf[*array.Uint64Builder](w, "parent_id")
+	w.templates = builderOf[*array.Uint64Builder](w, "template")
+	w.kind, w.status, w.severity = builderOf[*array.Uint8Builder](w, "kind"), builderOf[*array.Uint8Builder](w, "status"),
+		builderOf[*array.Uint8Builder](w, "severity")
+	w.rest = builderOf[*array.MapBuilder](w, "rest")
 }
 
 // open makes the Parquet writer. The rows collected so far decide which texts get a dictionary.
