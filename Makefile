@@ -7,8 +7,9 @@ TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 .DEFAULT_GOAL := help
 .PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict fuzz soak help
 
-build: ## write bin/triage
+build: ## write bin/triage and bin/accuracy
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
+	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/accuracy ./cmd/accuracy
 
 demo: build ## start triage with the demo shop, inject a fault, print the verdict
 	bin/triage demo --once
