@@ -8,7 +8,8 @@
 //	form   conn <*> of alice closed       conn <*> of bob closed       two templates so far
 //
 // A word of letters becomes a wildcard late: only when K forms differ in nothing but that word. Then they become one
-// form, conn <*> of <*> closed. Waiting keeps "cache hit" and "cache miss" apart, which a judge wants to count.
+// form, conn <*> of <*> closed. Waiting keeps "cache hit" and "cache miss" apart, which a judge wants to count. K is
+// smaller where a value was seen in the word's place, and larger for words that are one of few; see generalise.go.
 //
 // A template's ID is the hash of its service and of the form it had at first, so it is the same after a restart, on every
 // node, and when the form becomes more general. Of templates that become one the smallest ID stays and the others become
@@ -29,21 +30,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 )
-
-// distinct (K) is how many words a position shows before it becomes a wildcard.
-const distinct = 4
-
-// distinctBare is K for forms that would keep a single constant word: too little to be sure by four.
-const distinctBare = 8
-
-// alike is how many constant words two forms must share for each position in which they differ, if those are several:
-// a user and a host that vary together are noticed so.
-const alike = 3
-
-// crowded is the share of MaxTemplates (one in so many) that forms with the same skeleton may take while they wait for
-// each other. Past it the most similar two become one at once: then several positions vary together, and waiting would
-// never end.
-const crowded = 8
 
 // Options bound a Miner. Zero values take the defaults.
 type Options struct {
@@ -86,7 +72,8 @@ func (m *Miner) Service(name string) *Service {
 		return s
 	}
 	name = strings.Clone(name)
-	s = &Service{miner: m, name: name, seen: map[uint64]*form{}, leaves: map[uint64][]*form{}, changed: map[uint64]model.Template{}}
+	s = &Service{miner: m, name: name, seen: map[uint64]*form{}, leaves: map[uint64][]*form{},
+		changed: map[uint64]model.Template{}, contexts: map[uint64]struct{}{}}
 	m.by[name] = s
 	return s
 }
@@ -157,9 +144,13 @@ type Service struct {
 	// seen is a bounded memory of lines as masked; it only saves time.
 	seen map[uint64]*form
 	// leaves are the live forms by skeleton.
-	leaves  map[uint64][]*form
-	count   int // forms and their aliases
-	changed map[uint64]model.Template
+	leaves map[uint64][]*form
+	count  int // forms and their aliases
+	// contexts are the places in a statement where words are known to vary, see context. learned are those whose forms are
+	// still to be looked at again.
+	contexts map[uint64]struct{}
+	learned  []uint64
+	changed  map[uint64]model.Template
 }
 
 // maxSeen bounds Service.seen, which is emptied when full.
@@ -294,7 +285,7 @@ func newForm(sc *scan, leaf uint64) *form {
 	return f
 }
 
-// squeeze writes runs of spaces as one, as scan counts them.
+// squeeze writes runs of spaces as one and leaders as two dots, as scan counts them.
 func squeeze(delim string) string {
 	if delim == "" || delim == " " {
 		return delim
@@ -307,6 +298,9 @@ func squeeze(delim string) string {
 				continue
 			}
 			c = ' '
+		}
+		if c == '.' && strings.HasSuffix(string(out), "..") {
+			continue
 		}
 		out = append(out, c)
 	}
@@ -336,98 +330,14 @@ func (s *Service) add(f *form) *form {
 	s.leaves[f.leaf] = append(s.leaves[f.leaf], f)
 	s.grow(1)
 	s.changed[f.t.ID] = f.t
-	for {
-		words := s.generalise(f)
-		if words == nil {
-			return f
-		}
-		f = s.merge(f, words)
-	}
+	f = s.settle(f)
+	s.revisit()
+	return f.live()
 }
 
 func (s *Service) grow(n int) {
 	s.count += n
 	s.miner.total.Add(int64(n))
-}
-
-// generalise returns the words of the more general form that f should become, nil if it should stay.
-func (s *Service) generalise(f *form) []fword {
-	leaf := s.leaves[f.leaf]
-	var others [maxTokens]wordSet // at each position, the words of forms that are alike otherwise
-	var nearest *form
-	most := 0
-	for _, g := range leaf {
-		if g == f || len(g.words) != len(f.words) {
-			continue
-		}
-		same, differ := 0, 0
-		for i := range f.words {
-			switch a, b := f.words[i].id, g.words[i].id; {
-			case a == b && a > wild:
-				same++
-			case a != b && (a > wild || b > wild):
-				differ++
-			}
-		}
-		if same > most && same >= differ {
-			nearest, most = g, same
-		}
-		if differ > 1 && same < alike*differ {
-			continue
-		}
-		for i := range f.words {
-			if a, b := f.words[i].id, g.words[i].id; a != b && a != wild && b != wild {
-				others[i].add(b)
-			}
-		}
-	}
-	constants := 0
-	for _, w := range f.words {
-		if w.id > wild {
-			constants++
-		}
-	}
-	for i := range f.words {
-		rest := constants
-		if f.words[i].id > wild {
-			rest--
-		}
-		if rest == 0 {
-			continue
-		}
-		k := distinct
-		if rest == 1 {
-			k = distinctBare
-		}
-		if others[i].n+1 >= k {
-			general := slices.Clone(f.words)
-			general[i] = fword{id: wild}
-			return general
-		}
-	}
-	if len(leaf) > s.miner.opts.MaxTemplates/crowded && nearest != nil {
-		general := slices.Clone(f.words)
-		for i := range general {
-			if general[i].id != nearest.words[i].id {
-				general[i] = fword{id: wild}
-			}
-		}
-		return general
-	}
-	return nil
-}
-
-// wordSet is a small set of words.
-type wordSet struct {
-	n  int
-	id [distinctBare]uint64
-}
-
-func (w *wordSet) add(id uint64) {
-	if w.n < len(w.id) && !slices.Contains(w.id[:w.n], id) {
-		w.id[w.n] = id
-		w.n++
-	}
 }
 
 // merge replaces all forms that words cover, f among them, by one.

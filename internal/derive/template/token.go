@@ -14,6 +14,13 @@ const (
 	wild uint64 = 1 // a position in a form where too many words were seen
 )
 
+// name is the bit of a constant word's identity that says it looks like a parameter's value and not like a word of the
+// statement: a path, an address, a qualified name. It is kept as long as it is the only one at its place.
+const name uint64 = 2
+
+// loud is the bit of a word in capitals, which is one of few: a method, a state, a level.
+const loud uint64 = 1
+
 // wildcard is how both are written.
 const wildcard = "<*>"
 
@@ -84,14 +91,22 @@ func mix(h, x uint64) uint64 {
 // one variable part however long; the text of a form (exact) is read without that, since its wildcards may stand side by
 // side.
 func (s *scan) read(text string, exact bool) {
-	text = firstLine(text)
+	text, cut := firstLine(text)
 	s.text, s.n, s.form, s.skeleton = text, 0, fnvOffset, fnvOffset
 	delim, spaced := uint64(fnvOffset), false
 	for i := 0; i < len(text); {
 		c := text[i]
 		class := classes[c]
 		placeholder := c == '<' && strings.HasPrefix(text[i:], wildcard)
-		if class&inWord == 0 && !placeholder {
+		if c == '.' {
+			if end := leader(text, i); end > i {
+				delim, spaced = (delim^'.')*fnvPrime, false
+				i = end
+				continue
+			}
+		}
+		limit := class == isDelim && isLimit(text, i)
+		if class&inWord == 0 && !placeholder && !limit {
 			// A run of spaces counts as one: numbers are often padded.
 			if class != isSpace {
 				delim, spaced = (delim^uint64(c))*fnvPrime, false
@@ -103,10 +118,17 @@ func (s *scan) read(text string, exact bool) {
 		}
 		start := i
 		id := mask
-		if placeholder {
+		switch {
+		case placeholder:
 			i += len(wildcard)
-		} else {
+		case limit:
+			i, _ = word(text, i+1)
+		default:
 			i, id = word(text, i)
+			i, id = value(text, start, i, id)
+		}
+		if cut && i == len(text) {
+			id = mask // half a word
 		}
 		if s.n == maxTokens-1 {
 			i, id = len(text), mask
@@ -134,25 +156,136 @@ func (s *scan) read(text string, exact bool) {
 	s.skeleton = mix(mix(s.skeleton, delim), uint64(s.n))
 }
 
-// firstLine is what of a text is read: stack traces vary in what follows.
-func firstLine(text string) string {
+// firstLine is what of a text is read: stack traces vary in what follows. cut tells that the line goes on.
+func firstLine(text string) (line string, cut bool) {
 	start := 0
 	for start < len(text) && classes[text[start]] == isSpace {
 		start++
 	}
-	text = text[start:min(len(text), start+maxBytes)]
+	text, cut = text[start:min(len(text), start+maxBytes)], len(text) > start+maxBytes
 	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		text = text[:i]
+		text, cut = text[:i], false
 	}
 	end := len(text)
 	for end > 0 && classes[text[end-1]] == isSpace {
 		end--
 	}
-	return text[:end]
+	return text[:end], cut
+}
+
+// leader is the end of the dots that begin at i and lead from a name to its value, as in a table: size......17. It is i
+// if there are none.
+func leader(text string, i int) int {
+	end := i
+	for end < len(text) && text[end] == '.' {
+		end++
+	}
+	if end-i < 2 || i == 0 || classes[text[i-1]] == isSpace || end == len(text) || classes[text[end]]&(isSpace|isSlash) != 0 {
+		return i
+	}
+	return end
+}
+
+// groups is the end of an address of the link or of IPv6 at i, groups of hexadecimal digits between colons; i if there is
+// none.
+func groups(text string, i int) int {
+	n, digits, size, j := 0, false, 0, i
+	for ; j < len(text); j++ {
+		c := classes[text[j]]
+		if c&(isHex|isDigit) != 0 {
+			if size++; size > 4 {
+				return i
+			}
+			digits = digits || c == isDigit
+			continue
+		}
+		if text[j] != ':' {
+			if c&inWord != 0 && c != isDot {
+				return i
+			}
+			break
+		}
+		if size == 0 && j > i && j > 1 && text[j-1] == ':' && text[j-2] == ':' {
+			return i
+		}
+		n, size = n+1, 0
+	}
+	if n < 3 || !digits {
+		return i
+	}
+	for text[j-1] == ':' {
+		j--
+	}
+	return j
+}
+
+// isLimit tells whether a sign at i says that the number after it is a bound: <1 sec.
+func isLimit(text string, i int) bool {
+	if text[i] != '<' && text[i] != '>' || i+1 >= len(text) || classes[text[i+1]] != isDigit || i > 0 && classes[text[i-1]] != isSpace {
+		return false
+	}
+	end, _ := word(text, i+1)
+	return end == len(text) || text[end] != '>'
+}
+
+// value extends a word at start..end that begins the value of a key: key="two words", key=Type{a b}. What a logger calls
+// the message is no value but the statement.
+func value(text string, start, end int, id uint64) (int, uint64) {
+	to, looks := end, uint64(0)
+	switch {
+	case start > 1 && text[start-1] == '"' && text[start-2] == '=':
+		if n := strings.IndexByte(text[end:], '"'); n > 0 && !messageKey(text[:start-2]) {
+			to += n
+		}
+	case start > 0 && text[start-1] == '=' && end < len(text) && strings.IndexByte("{([", text[end]) >= 0:
+		to, looks = balanced(text, end), name
+	}
+	if to == end || id == mask {
+		return to, id
+	}
+	hash := uint64(fnvOffset)
+	for _, c := range []byte(text[start:to]) {
+		if classes[c] == isDigit {
+			return to, mask
+		}
+		hash = (hash ^ uint64(c)) * fnvPrime
+	}
+	return to, hash&^3 | 4 | looks
+}
+
+// balanced is the end of the bracket that opens at i, i if it stays open.
+func balanced(text string, i int) int {
+	depth := 0
+	for j := i; j < len(text); j++ {
+		switch text[j] {
+		case '{', '(', '[':
+			depth++
+		case '}', ')', ']':
+			if depth--; depth == 0 {
+				return j + 1
+			}
+		}
+	}
+	return i
+}
+
+// messageKey tells whether a text ends in a key under which a structured line keeps what a person wrote.
+func messageKey(text string) bool {
+	for _, key := range []string{"msg", "message", "event", "error", "err", "reason"} {
+		if n := len(text) - len(key); n >= 0 && text[n:] == key && (n == 0 || classes[text[n-1]]&inWord == 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // word reads the word at i and returns its end and identity.
 func word(text string, i int) (int, uint64) {
+	if classes[text[i]]&(isHex|isDigit) != 0 {
+		if end := groups(text, i); end > i {
+			return end, mask
+		}
+	}
 	start, seen, hash := i, uint8(0), uint64(fnvOffset)
 	for i < len(text) {
 		c := text[i]
@@ -162,6 +295,9 @@ func word(text string, i int) (int, uint64) {
 				break
 			}
 			class = isSign
+		}
+		if c == '.' && leader(text, i) > i {
+			break
 		}
 		seen |= class
 		hash = (hash ^ uint64(c)) * fnvPrime
@@ -177,14 +313,44 @@ func word(text string, i int) (int, uint64) {
 			for i++; i < len(text) && classes[text[i]] == isDigit; i++ {
 			}
 			return i, mask
-		case dots >= 2:
+		case dots >= 2 && (i == len(text) || text[i] != '='): // a.b.c=d is a property
 			return i, mask
 		}
 	}
-	if hash <= wild {
-		hash += 2
+	hash = hash&^3 | 4
+	switch w := text[start:i]; {
+	case isName(w, seen) && !(i < len(text) && text[i] == '='):
+		hash |= name
+	case isLoud(w):
+		hash |= loud
 	}
 	return i, hash
+}
+
+// isLoud tells whether a word is in capitals.
+func isLoud(w string) bool {
+	for i := range len(w) {
+		if c := w[i]; c < 'A' || c > 'Z' && c != '_' {
+			return false
+		}
+	}
+	return len(w) > 1
+}
+
+// isName tells whether a word without digits is a path, an address or a qualified name. Names of exceptions and of
+// constants (a.b.SCREEN_ON) say what happened.
+func isName(w string, seen uint8) bool {
+	if seen&(isDot|isSlash|isSign) == 0 || strings.HasSuffix(w, "Exception") || strings.HasSuffix(w, "Error") {
+		return false
+	}
+	if seen&isSlash != 0 {
+		return len(w) > 1
+	}
+	if strings.IndexByte(w, '@') >= 0 {
+		return true
+	}
+	w = strings.Trim(w, ".")
+	return strings.Count(w, ".") >= 2 && !isLoud(w[strings.LastIndexByte(w, '.')+1:])
 }
 
 // joins tells whether a delimiter at i belongs to the word before it: within URLs and paths.
@@ -251,7 +417,8 @@ func host(w string) (dots int) {
 // unit tells whether a word is a unit that a program chooses by the size of the number before it.
 func unit(w string) bool {
 	switch w {
-	case "B", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "ns", "us", "µs", "ms", "s":
+	case "B", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "byte", "bytes",
+		"ns", "us", "µs", "ms", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "hour", "hours":
 		return true
 	}
 	return false
