@@ -127,7 +127,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	// The normal period is as long as there is data: rates must not be diluted by time before anything ran.
 	f.Normal.From = history0(f.Normal, normal, s)
 	peers := locate.Learn(bad, normal)
-	d.untraced(ctx, tenant, s, f, counts, peers)
+	d.untraced(ctx, tenant, s, f, counts, locate.Unanswered(bad, normal), peers)
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
 	f.Where = locate.Sum(badProfiles, normalProfiles)
 	f.Origins = locate.Origins(badProfiles)
@@ -178,12 +178,12 @@ func (d *Diagnoser) reasons(ctx context.Context, tenant string, f *explain.Facts
 // stoppedBefore is how long before the onset a service must have stopped sending spans for that to be its way.
 const stoppedBefore = 15 * time.Second
 
-// maxHosts bounds the hosts that are looked up among the services that send no spans.
-const maxHosts = 8
+// maxCalls bounds the hosts and RPC services, each, that are looked up among the services that send no spans.
+const maxCalls = 8
 
-// untraced finds the hosts that requests are sent to and behind which a service is known, though it sends no spans: by
-// its log lines or by its metrics. Peers learn of them.
-func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *explain.Facts, counts []store.TemplateCount, peers locate.Peers) {
+// untraced finds the hosts and RPC services that are called and behind which a service is known, though it sends no spans:
+// by its log lines or by its metrics. Peers learn of them.
+func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *explain.Facts, counts []store.TemplateCount, rpcs []locate.Call, peers locate.Peers) {
 	traced := map[string]bool{}
 	for _, o := range f.OpsNow {
 		traced[o.Service] = true
@@ -196,39 +196,43 @@ func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *ex
 	for _, c := range counts {
 		logs[c.Service] = true
 	}
-	var hosts []string
+	var calls []locate.Call
 	for _, e := range slices.Concat(f.EdgesNow, f.EdgesUsual) {
-		if e.Kind == store.EdgeRemote && !slices.Contains(hosts, e.To) && len(hosts) < maxHosts {
-			hosts = append(hosts, e.To)
+		if c := (locate.Call{Host: e.To}); e.Kind == store.EdgeRemote && !slices.Contains(calls, c) && len(calls) < maxCalls {
+			calls = append(calls, c)
 		}
 	}
+	calls = append(calls, rpcs[:min(len(rpcs), maxCalls)]...)
 	found := make([]struct {
 		name string
 		explain.Untraced
-	}, len(hosts))
+	}, len(calls))
 	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.whole.To}
 	q := d.asker(ctx)
-	for i, host := range hosts {
+	for i, call := range calls {
 		q.question("untraced services", func(ctx context.Context) error {
-			for _, name := range explain.HostServices(host) {
+			names, err := d.behind(ctx, tenant, call, span)
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
 				if traced[name] {
 					return nil
 				}
 				var lines []store.Line
-				var err error
 				if d.metrics != nil {
 					lines, err = d.metrics.ServiceSeries(ctx, tenant, name, span, 5*time.Second, 1000)
 				}
 				if len(lines) > 0 || logs[name] {
-					found[i].name, found[i].Untraced = name, explain.NewUntraced(host, lines, s.onset)
+					found[i].name, found[i].Untraced = name, explain.NewUntraced(call.Host, lines, s.onset)
 					return err
 				}
 			}
-			return nil
+			return err
 		})
 	}
 	_ = q.Wait() // a question that fails was logged, and leaves its evidence as it is
-	for _, u := range found {
+	for i, u := range found {
 		if u.name == "" {
 			continue
 		}
@@ -236,8 +240,24 @@ func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *ex
 			f.Untraced = map[string]explain.Untraced{}
 		}
 		f.Untraced[u.name] = u.Untraced
-		peers.Untraced(u.Host, u.name)
+		peers.Untraced(calls[i], u.name)
 	}
+}
+
+// behind lists the names that the service which answers a call may go by. Of an RPC that several services say they serve,
+// none is taken.
+func (d *Diagnoser) behind(ctx context.Context, tenant string, call locate.Call, w store.Window) ([]string, error) {
+	if call.RPC == "" {
+		return explain.HostServices(call.Host), nil
+	}
+	if d.metrics == nil {
+		return nil, nil
+	}
+	names, err := d.metrics.RPCServers(ctx, tenant, call.RPC, w)
+	if err != nil || len(names) > 1 {
+		return nil, err
+	}
+	return names, nil
 }
 
 // history0 is where the normal period really begins.

@@ -32,6 +32,7 @@ type Events interface {
 // Metrics is what verdicts ask of series.
 type Metrics interface {
 	ServiceSeries(ctx context.Context, tenant, service string, w store.Window, step time.Duration, limit int) ([]store.Line, error)
+	RPCServers(ctx context.Context, tenant, rpcService string, w store.Window) ([]string, error)
 }
 
 // Changes is what verdicts ask of the recorded changes.

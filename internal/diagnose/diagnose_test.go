@@ -200,6 +200,11 @@ func TestUntraced(t *testing.T) {
 		{"slow, and nothing tells of it", simtest.Fault{BillingCode: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs, w.NoSeries = true, true },
 			"dependency remote:billing.internal slow-dependency"},
 		{"delayed on the way to it", simtest.Fault{BillingDelay: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs = true }, "network edge:frontend->billing network-delay"},
+		{"slow behind an address", simtest.Fault{BillingCode: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs, w.ByAddress = true, true }, "self service:billing slow-code"},
+		{"slow behind an address, and nothing tells of it", simtest.Fault{BillingCode: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs, w.NoSeries, w.ByAddress = true, true, true },
+			"dependency remote:10.0.0.7 slow-dependency"},
+		{"delayed on the way to an address", simtest.Fault{BillingDelay: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs, w.ByAddress = true, true },
+			"network edge:frontend->billing network-delay"},
 		{"what it calls is slow", simtest.Fault{BankDelay: 300 * time.Millisecond}, func(w *simtest.World) { w.NoLogs = true }, "dependency remote:bank.example slow-dependency"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -253,6 +258,10 @@ func (lame) AttributeDifference(context.Context, store.DifferenceQuery) (store.D
 }
 
 func (lame) Values(context.Context, store.Selection, string, int) ([]store.ValueStat, error) {
+	return nil, errors.New("block is corrupt")
+}
+
+func (lame) RPCServers(context.Context, string, string, store.Window) ([]string, error) {
 	return nil, errors.New("block is corrupt")
 }
 

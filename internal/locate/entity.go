@@ -2,6 +2,7 @@ package locate
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"triage/internal/model"
@@ -19,9 +20,38 @@ type Peers map[peer]string
 
 type peer struct{ caller, address string } // any caller if ""
 
-// Untraced says that a service which sends no spans answers at a host, whoever calls: what is behind the host is
-// then that service and not a stranger.
-func (p Peers) Untraced(host, service string) { p[peer{"", host}] = service }
+// Call is how a caller names the other side: a host, and the RPC service it asks there, "" if the call is no RPC.
+type Call struct{ Host, RPC string }
+
+// Untraced says that a service which sends no spans answers a call, whoever calls: what is behind it is then that service
+// and not a stranger. An RPC's service is named whatever the host, because proxies and addresses change.
+func (p Peers) Untraced(c Call, service string) {
+	if c.RPC != "" {
+		p[peer{"", "rpc:" + c.RPC}] = service
+		return
+	}
+	p[peer{"", c.Host}] = service
+}
+
+// Unanswered lists the RPC services that were called and sent no span of it, in order of their calls.
+func Unanswered(sets ...[]Trace) []Call {
+	var out []Call
+	for _, set := range sets {
+		for _, tr := range set {
+			t := build(tr.Spans)
+			for i := range t.nodes {
+				s := t.nodes[i].span
+				if s.Kind != model.SpanClient || t.callee(i) >= 0 {
+					continue
+				}
+				if c := (Call{Remote(s), rpcService(s)}); c.RPC != "" && !slices.Contains(out, c) {
+					out = append(out, c)
+				}
+			}
+		}
+	}
+	return out
+}
 
 // Learn makes Peers of traces.
 func Learn(sets ...[]Trace) Peers {
@@ -77,7 +107,7 @@ func addresses(s *model.Span) []string {
 	} else if port := s.Attrs.First("server.port", "net.peer.port", "network.peer.port"); port != "" {
 		out = append(out, host+":"+port)
 	}
-	if name := s.Attrs.Str("rpc.service"); name != "" {
+	if name := rpcService(s); name != "" {
 		out = append(out, "rpc:"+name)
 	}
 	if name := s.Attrs.Str("peer.service"); name != "" {
@@ -87,6 +117,19 @@ func addresses(s *model.Span) []string {
 		out = append(out, host)
 	}
 	return out
+}
+
+// rpcService is the service that an RPC's span names: by itself, or before the method, as OpenTelemetry writes it since its
+// conventions for RPC are stable.
+func rpcService(s *model.Span) string {
+	if name := s.Attrs.Str("rpc.service"); name != "" {
+		return name
+	}
+	service, _, qualified := strings.Cut(s.Attrs.Str("rpc.method"), "/")
+	if !qualified {
+		return ""
+	}
+	return service
 }
 
 // Database is the name a span gives the database it calls, "" if it calls none.
@@ -120,11 +163,13 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 		if q := Destination(s); q != "" {
 			return model.QueueEntity(q)
 		}
-		host := Remote(s)
-		if service, ok := peers[peer{"", host}]; ok {
-			return model.ServiceEntity(service)
+		host, names := Remote(s), addresses(s)
+		for _, a := range append(names, host) {
+			if service, ok := peers[peer{"", a}]; ok {
+				return model.ServiceEntity(service)
+			}
 		}
-		for _, a := range addresses(s) {
+		for _, a := range names {
 			if to, ok := peers[peer{s.Service(), a}]; ok {
 				return model.EdgeEntity(s.Service(), to)
 			}

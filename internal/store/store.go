@@ -275,6 +275,9 @@ type Metrics interface {
 	// ServiceSeries is what a service says of itself and what hosts say of its processes: gauges as they are, counters as
 	// rates, histograms as mean (suffix ":mean") and rate (":rate"), every step within w; derived series are left out.
 	ServiceSeries(ctx context.Context, tenant, service string, w Window, step time.Duration, limit int) ([]Line, error)
+	// RPCServers names the services whose own metrics say, within w, that they serve an RPC service: by OpenTelemetry's
+	// rpc.service, or rpc.method ("service/method"), on metrics of rpc.server. In order.
+	RPCServers(ctx context.Context, tenant, rpcService string, w Window) ([]string, error)
 }
 
 // Rejected counts samples that could not be stored, by reason: a word, after which may come a colon, a space and which

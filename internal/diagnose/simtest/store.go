@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"triage/internal/model"
@@ -467,6 +469,19 @@ func (s *Store) ServiceSeries(_ context.Context, _, service string, w store.Wind
 		out = append(out, c)
 	}
 	return out[:min(limit, len(out))], nil
+}
+
+// RPCServers is part of store.Metrics.
+func (s *Store) RPCServers(_ context.Context, _, rpcService string, _ store.Window) ([]string, error) {
+	var out []string
+	for _, service := range slices.Sorted(maps.Keys(s.Series)) {
+		if slices.ContainsFunc(s.Series[service], func(l store.Line) bool {
+			return strings.HasPrefix(l.Name, "rpc_server_") && l.Labels["rpc_service"] == rpcService
+		}) {
+			out = append(out, service)
+		}
+	}
+	return out, nil
 }
 
 // Changes is part of store.State.

@@ -71,6 +71,8 @@ type World struct {
 	Earlier          bool
 	// Untraced is a service whose spans nobody sees.
 	Untraced string
+	// ByAddress lets callers know billing by an address that names nobody.
+	ByAddress bool
 	// AlarmsOf keeps only the alarms of one service.
 	AlarmsOf string
 }
@@ -281,7 +283,11 @@ func (s *simulation) checkout(at int64, user string) {
 		now = s.end(call, done)
 	}
 	if failed == "" {
-		pay := s.span(t, s.spans[root].SpanID, "frontend", "billing/Charge", model.SpanClient, now, "server.address", "billing.internal", "server.port", "9000", "rpc.service", "billing")
+		host := "billing.internal"
+		if s.ByAddress {
+			host = "10.0.0.7"
+		}
+		pay := s.span(t, s.spans[root].SpanID, "frontend", "billing/Charge", model.SpanClient, now, "server.address", host, "server.port", "9000", "rpc.service", "billing")
 		wire := s.ms(0.5)
 		if s.bad(now) {
 			wire += int64(f.BillingDelay) / 2
@@ -484,7 +490,7 @@ func (s *simulation) series() map[string][]store.Line {
 		name   string
 		labels map[string]string
 	}{
-		{model.SpanServer, "rpc_server_call_duration_seconds", map[string]string{"rpc_method": "Charge"}},
+		{model.SpanServer, "rpc_server_call_duration_seconds", map[string]string{"rpc_service": "billing", "rpc_method": "Charge"}},
 		{model.SpanClient, "http_client_request_duration_seconds", map[string]string{"server_address": "bank.example"}},
 	} {
 		n, seconds := map[int64]float64{}, map[int64]float64{}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -79,6 +80,37 @@ func (s *Store) ServiceSeries(ctx context.Context, tenant, service string, w sto
 		return labels.Compare(labels.FromMap(a.Labels), labels.FromMap(b.Labels))
 	})
 	return lines, nil
+}
+
+// RPCServers implements store.Metrics.
+func (s *Store) RPCServers(ctx context.Context, tenant, rpcService string, w store.Window) ([]string, error) {
+	q, err := s.Queryable(tenant)
+	if err != nil {
+		return nil, err
+	}
+	querier, err := q.Querier(w.From.UnixMilli(), w.To.UnixMilli())
+	if err != nil {
+		return nil, fmt.Errorf("servers of %s: %w", rpcService, err)
+	}
+	defer querier.Close()
+
+	found := map[string]bool{}
+	for _, m := range []*labels.Matcher{
+		labels.MustNewMatcher(labels.MatchEqual, "rpc_service", rpcService),
+		labels.MustNewMatcher(labels.MatchRegexp, "rpc_method", regexp.QuoteMeta(rpcService)+"/.*"),
+	} {
+		set := querier.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchRegexp, promname.MetricNameLabel, "rpc_server_.+"), m)
+		for set.Next() {
+			ls := set.At().Labels()
+			job := ls.Get("job")
+			found[cmp.Or(ls.Get("service_name"), job[strings.LastIndexByte(job, '/')+1:])] = true
+		}
+		if err := set.Err(); err != nil {
+			return nil, fmt.Errorf("servers of %s: %w", rpcService, err)
+		}
+	}
+	delete(found, "")
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // seriesOf finds the series of a service by their labels.

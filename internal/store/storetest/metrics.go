@@ -37,6 +37,7 @@ func Metrics(t *testing.T, open func(t *testing.T) store.Metrics) {
 		{"service series: histograms", metricsServiceHistograms},
 		{"service series: hosts' processes", metricsServiceJoins},
 		{"service series: limit", metricsServiceLimit},
+		{"servers of an RPC service", metricsRPCServers},
 		{"canceled", metricsCanceled},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
@@ -284,6 +285,28 @@ func metricsServiceJoins(t *testing.T, m store.Metrics) {
 	}
 	if d := cmp.Diff(serviceSeries(t, m, "cart", 100), want, approximately); d != "" {
 		t.Errorf("got - want:\n%s", d)
+	}
+}
+
+func metricsRPCServers(t *testing.T, m store.Metrics) {
+	appendSeries(t, m,
+		every(time.Minute, []float64{0, 60}, "rpc_server_duration_milliseconds_count", "job", "shop/stock", "rpc_service", "shop.Stock", "rpc_method", "Get"),
+		every(time.Minute, []float64{0, 60}, "rpc_server_call_duration_seconds_count", "service_name", "basket", "rpc_method", "shop.Basket/Add"),
+		every(time.Minute, []float64{0, 60}, "rpc_server_call_duration_seconds_count", "service_name", "basket-2", "rpc_method", "shop.Basket/Add"),
+		every(time.Minute, []float64{0, 60}, "rpc_server_call_duration_seconds_count", "service_name", "other", "rpc_method", "shop.Basketry/Add"),
+		every(time.Minute, []float64{0, 60}, "rpc_client_call_duration_seconds_count", "service_name", "caller", "rpc_method", "shop.Basket/Add"))
+	for service, want := range map[string][]string{"shop.Stock": {"stock"}, "shop.Basket": {"basket", "basket-2"}, "shop": nil, "shopXStock": nil} {
+		got, err := m.RPCServers(t.Context(), model.DefaultTenant, service, store.Window{From: metricsStart, To: metricsStart.Add(6 * time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(got, want, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("who serves %s: got - want:\n%s", service, d)
+		}
+	}
+	before := store.Window{From: metricsStart.Add(-time.Hour), To: metricsStart.Add(-time.Minute)}
+	if got, err := m.RPCServers(t.Context(), model.DefaultTenant, "shop.Stock", before); err != nil || len(got) != 0 {
+		t.Errorf("before there was one: %v, %v", got, err)
 	}
 }
 
