@@ -70,8 +70,8 @@ var slowStatements = []slowStatement{
 
 // SQLite cannot sleep, so it counts; some fifteen hundred numbers take a millisecond.
 const (
-	sqliteCount = `CREATE VIEW numbers_counted AS WITH RECURSIVE c(n) AS
-		(SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500 * %d) SELECT max(n) AS n FROM c`
+	sqliteCounting = `WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500 * %d) SELECT max(n) AS n FROM c`
+	sqliteCount    = `CREATE VIEW numbers_counted AS ` + sqliteCounting
 	sqliteProducts = `CREATE VIEW products AS SELECT * FROM products_all WHERE (SELECT n FROM numbers_counted) > 0`
 )
 

@@ -23,11 +23,32 @@ func (e *env) dial(ctx context.Context, network, address string) (net.Conn, erro
 	if err != nil {
 		host = address
 	}
+	if err := e.resolve(host); err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
 	real, ok := e.cfg.Hosts[e.cfg.host(host)]
 	if !ok {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
 	return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, real)
+}
+
+// nameserver is where names are asked for, as a cluster's resolver would be.
+const nameserver = "10.96.0.10:53"
+
+// unresolved is a fault of every process: a host's name, its Operation, is no longer resolved. Strength 1 is a resolver
+// that knows no such name, 2 one that fails.
+const unresolved = "dns"
+
+// resolve returns the resolver's error, if it has one.
+func (e *env) resolve(host string) error {
+	switch int(e.own.hit(unresolved, e.cfg.host(host))) {
+	case 0:
+		return nil
+	case 1:
+		return &net.DNSError{Err: "no such host", Name: host, Server: nameserver, IsNotFound: true}
+	}
+	return &net.DNSError{Err: "server misbehaving", Name: host, Server: nameserver, IsTemporary: true}
 }
 
 // httpClient is an instrumented HTTP client that finds hosts by name. How long a request may take is its context's to

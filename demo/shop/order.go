@@ -49,6 +49,7 @@ type order struct {
 	inventory *grpc.ClientConn
 	payment   *httpClient
 	events    *events
+	journal   *journal
 	// How long the callees may take.
 	inventoryTimeout, paymentTimeout duration
 
@@ -71,7 +72,13 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	s := &order{env: e, inventory: conn, payment: e.client(), events: ev, discounts: map[string]int{},
+	sales, err := openJournal(e, "sales")
+	if err != nil {
+		ev.close()
+		_ = conn.Close()
+		return nil, err
+	}
+	s := &order{env: e, inventory: conn, payment: e.client(), events: ev, journal: sales, discounts: map[string]int{},
 		inventoryTimeout: duration{standard: 3 * time.Second}, paymentTimeout: duration{standard: 3 * time.Second}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /internal/prices", serveJSON(s.price))
@@ -89,6 +96,7 @@ func newOrder(ctx context.Context, e *env) (*unit, error) {
 		ev.close()
 		_ = conn.Close()
 	}
+	sales.equip(u)
 	return u, nil
 }
 
@@ -161,7 +169,7 @@ func ask[Out any](ctx context.Context, s *order, method string, in any) (*Out, e
 	return invoke[Out](ctx, s.inventory, "/"+inventoryService+"/"+method, in)
 }
 
-// sell reserves, charges and announces. What was reserved is released when the charge fails.
+// sell reserves, writes down, charges and announces. What was reserved is released when the charge fails.
 func (s *order) sell(ctx context.Context, in *orderRequest) (*orderAnswer, error) {
 	total, err := s.total(ctx, in.Lines)
 	if err != nil {
@@ -177,10 +185,12 @@ func (s *order) sell(ctx context.Context, in *orderRequest) (*orderAnswer, error
 		return &orderAnswer{Status: "sold out"}, nil
 	}
 	var paid chargeAnswer
-	charging, cancel := context.WithTimeout(ctx, s.paymentTimeout.get())
-	defer cancel()
-	err = call(charging, s.payment, "http://payment/card-payments",
-		chargeRequest{Order: id, AmountCents: total.TotalCents, Card: in.Card}, &paid)
+	if err = s.journal.add(ctx, held); err == nil {
+		charging, cancel := context.WithTimeout(ctx, s.paymentTimeout.get())
+		defer cancel()
+		err = call(charging, s.payment, "http://payment/card-payments",
+			chargeRequest{Order: id, AmountCents: total.TotalCents, Card: in.Card}, &paid)
+	}
 	if err != nil || paid.Status != "authorised" {
 		// The customer may have given up by now; the stock must come back all the same.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)

@@ -23,16 +23,23 @@ type chargeAnswer struct {
 type payment struct {
 	env  *env
 	bank *httpClient
+	// journal has each charge before the bank is asked.
+	journal *journal
 	// timeout is how long one request to the bank may take.
 	timeout duration
 }
 
 func newPayment(_ context.Context, e *env) (*unit, error) {
-	s := &payment{env: e, bank: e.client(), timeout: duration{standard: 1500 * time.Millisecond}}
+	charges, err := openJournal(e, "charges")
+	if err != nil {
+		return nil, err
+	}
+	s := &payment{env: e, bank: e.client(), journal: charges, timeout: duration{standard: 1500 * time.Millisecond}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /card-payments", serveJSON(s.charge))
 	u := httpUnit(e.tel.server(mux))
 	u.settings = map[string]func(string) error{"payment.acquirer.timeout": s.timeout.set}
+	charges.equip(u)
 	return u, nil
 }
 
@@ -44,6 +51,9 @@ func (s *payment) charge(r *http.Request) (any, error) {
 		return nil, err
 	}
 	err := s.env.own.work(ctx, r.Pattern)
+	if err == nil {
+		err = s.journal.add(ctx, map[string]any{"order": in.Order, "amount_cents": in.AmountCents})
+	}
 	var out *chargeAnswer
 	if err == nil {
 		out, err = s.authorise(ctx, in)

@@ -34,6 +34,7 @@ func (o *own) equip(u *unit) {
 	var hog, leak task
 	u.faults[slowCode] = o.set
 	u.faults[errorsIn] = o.set
+	u.faults[unresolved] = o.set
 	u.faults[cpuHog] = func(f Fault) {
 		n := int(min(f.Strength, 64))
 		hog.restart(n > 0, func(stop <-chan struct{}) { compute(n, stop) })

@@ -189,6 +189,7 @@ func TestUntraced(t *testing.T) {
 // charge runs payment for one request.
 func charge(t *testing.T, cfg Config, sinks Sinks, header http.Header) {
 	t.Helper()
+	cfg.Dir = t.TempDir()
 	tel, err := NewTelemetry(cfg.Name(cfg.Process), cfg.Version, sinks)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,8 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	out := &answers{}
 	f := &out.facts
 	*f = explain.Facts{Onset: s.onset, Bad: s.bad, Normal: s.normal, Service: s.service, Operation: s.operation, Kind: s.kind,
-		Slow: s.slow, Failing: s.failing, Shifts: s.related(), Holders: map[string][]explain.Holder{}}
+		Slow: s.slow, Failing: s.failing, Shifts: s.related(), Holders: map[string][]explain.Holder{},
+		Statements: map[string][]explain.Statement{}}
 	var (
 		bad, normal []locate.Trace
 		counts      []store.TemplateCount
@@ -146,7 +147,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	f.Templates = explain.Templates(counts, f.OpsNow, f.OpsUsual, f.Bad, f.Normal, f.EdgesNow)
 	f.Attributes = explain.Attributes(difference)
 	d.reasons(ctx, tenant, f)
-	return out, d.suspects(ctx, tenant, s, f, append(bad, normal...))
+	return out, d.suspects(ctx, tenant, s, f, bad, normal)
 }
 
 // reasons reads some lines of the strongest templates: the text of a line is often constant, and what went wrong stands
@@ -324,12 +325,15 @@ func (d *Diagnoser) traces(ctx context.Context, tenant string, sel store.Selecti
 }
 
 // suspects asks about the services in which the trouble lies: their resources, who holds them, and their versions.
-func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *explain.Facts, known []locate.Trace) error {
+func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *explain.Facts, bad, normal []locate.Trace) error {
 	services := f.Suspects(maxSuspects)
+	known := slices.Concat(bad, normal)
 	changes := slices.Clone(s.changes)
 	series := make([][]explain.Resource, len(services))
 	holders := make([][3][]explain.Holder, len(services))
 	versions := make([][2][]store.ValueStat, len(services))
+	calling := make([][]locate.Trace, len(services))
+	statements := make([]store.Difference, len(services))
 	span := store.Window{From: maxTime(f.Normal.From, s.onset.Add(-5*time.Minute)), To: s.whole.To}
 	step := max(5*time.Second, (span.Len() / 240).Truncate(time.Second))
 	q := d.asker(ctx)
@@ -360,8 +364,15 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 				if err != nil {
 					return err
 				}
+				calling[i] = bad
 				normal, err := d.traces(ctx, tenant, usual, sampleHolders)
 				holders[i][0] = explain.Holders(explain.HeldSeconds, explain.Held(bad, service, s.settled.To), explain.Held(normal, service, time.Time{}))
+				return err
+			})
+			q.question("statements", func(ctx context.Context) (err error) {
+				now, usual := calls, calls
+				now.Window, usual.Window = s.settled, f.Normal
+				statements[i], err = d.events.AttributeDifference(ctx, store.DifferenceQuery{A: now, B: usual, Keys: explain.StatementKeys, Limit: 200})
 				return err
 			})
 			q.question("database time", func(ctx context.Context) (err error) {
@@ -382,6 +393,9 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 		f.Resources = append(f.Resources, series[i]...)
 		if h := explain.Rank(holders[i][0], holders[i][1], holders[i][2]); len(h) > 0 {
 			f.Holders[service] = h
+		}
+		if st := explain.Statements(statements[i], append(calling[i], bad...), service); len(st) > 0 {
+			f.Statements[service] = st
 		}
 		changes = append(changes, explain.NewVersions(service, versions[i][0], versions[i][1], s.changes)...)
 	}

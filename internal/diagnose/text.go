@@ -105,7 +105,11 @@ func Headline(v model.Verdict, lang string) string {
 	if v.Why.Class == model.ClassChange {
 		name = v.Why.Entity.Name()
 	}
-	return fill(p.in(lang), []string{name, owner})
+	to := v.Why.Entity.Name() // what a call leads to
+	if v.Why.Entity.Kind() == "edge" {
+		_, to = explain.Ends(v.Why.Entity)
+	}
+	return fill(p.in(lang), []string{name, owner, to})
 }
 
 func claim(e model.Evidence, lang string) string { return sentence(lang, e.Key, e.Args) }

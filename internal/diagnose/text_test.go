@@ -93,7 +93,7 @@ func TestWords(t *testing.T) {
 	if n < 20 {
 		t.Errorf("only %d keys found: the expression is out of date", n)
 	}
-	for _, kind := range []explain.ResourceKind{explain.Pool, explain.CPU, explain.Memory, explain.Descriptors} {
+	for _, kind := range []explain.ResourceKind{explain.Pool, explain.CPU, explain.Memory, explain.Descriptors, explain.Disk} {
 		if _, ok := sentences[string(kind)+"_usual"]; !ok {
 			t.Errorf("no sentence rules out %s", kind)
 		}

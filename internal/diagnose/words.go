@@ -35,6 +35,7 @@ var sentences = map[string]phrase{
 	"memory_used":        {"{0} uses {1} of {2} memory, usually {3}.", "{0:이/가} 메모리 {2} 중 {1}를 사용합니다(평소 {3})."},
 	"memory_growth":      {"{0}'s memory grew to {1}, usually {2}.", "{0}의 메모리가 {1}까지 늘었습니다(평소 {2})."},
 	"memory_collection":  {"{0} collects garbage: {1} is {2}, usually {3}.", "{0}의 가비지 컬렉션이 늘었습니다: {1} = {2}(평소 {3})."},
+	"disk_used":          {"{0}'s disk is {1} full, usually {2}.", "{0}의 디스크가 {1} 찼습니다(평소 {2})."},
 	"descriptors_used":   {"{0} has {1} of {2} files open, usually {3}.", "{0:이/가} 파일 디스크립터 {2}개 중 {1}개를 열었습니다(평소 {3}개)."},
 	"descriptors_growth": {"{0} has {1} files open, usually {2}.", "{0:이/가} 파일 디스크립터 {1}개를 열었습니다(평소 {2}개)."},
 	// Log lines.
@@ -42,12 +43,14 @@ var sentences = map[string]phrase{
 	"log_more": {"{0} logs more often ({2} lines, before {3}): \"{1}\".", "{0}에 이 로그가 늘었습니다({2}줄, 이전 {3}줄): \"{1}\"."},
 	"log_less": {"{0} logs less often ({2} lines, before {3}): \"{1}\".", "{0}에 이 로그가 줄었습니다({2}줄, 이전 {3}줄): \"{1}\"."},
 	// Edges and dependencies.
-	"edge_wait":      {"A call {0} spends {1} on the way, usually {2}.", "{0} 호출이 네트워크에서 {1} 걸립니다(평소 {2})."},
-	"edge_stalls":    {"Some calls {0} stall: {1} on the way on average, {2} in the middle.", "일부 {0} 호출이 멈춥니다: 네트워크 평균 {1}, 중앙값 {2}."},
-	"server_usual":   {"{0} itself answers in {1}, usually {2}.", "{0} 자체의 처리 시간은 {1}입니다(평소 {2})."},
-	"database_slow":  {"A call to {0} takes {1}, usually {2}.", "{0} 호출 한 번이 {1} 걸립니다(평소 {2})."},
-	"database_usual": {"A call to {0} takes {1} (usual {2}): the time passes before the query.", "{0} 호출은 {1}입니다(평소 {2}). 시간은 쿼리 이전에 소요됩니다."},
-	"flood":          {"{0} sends messages to {1} at {2}, usually {3}.", "{0:이/가} {1:으로/로} 보내는 메시지가 {2}입니다(평소 {3})."},
+	"edge_wait":       {"A call {0} spends {1} on the way, usually {2}.", "{0} 호출이 네트워크에서 {1} 걸립니다(평소 {2})."},
+	"edge_stalls":     {"Some calls {0} stall: {1} on the way on average, {2} in the middle.", "일부 {0} 호출이 멈춥니다: 네트워크 평균 {1}, 중앙값 {2}."},
+	"server_usual":    {"{0} itself answers in {1}, usually {2}.", "{0} 자체의 처리 시간은 {1}입니다(평소 {2})."},
+	"database_slow":   {"A call to {0} takes {1}, usually {2}.", "{0} 호출 한 번이 {1} 걸립니다(평소 {2})."},
+	"database_usual":  {"A call to {0} takes {1} (usual {2}): the time passes before the query.", "{0} 호출은 {1}입니다(평소 {2}). 시간은 쿼리 이전에 소요됩니다."},
+	"statement_waits": {"\"{0}\" takes {1} on average, usually {2}, and at times still {3}: it waits for locks.", "\"{0}\" 문이 평균 {1} 걸리지만(평소 {2}) 빠를 때는 여전히 {3}입니다. 잠금을 기다리고 있습니다."},
+	"reads_usual":     {"Statements that need no lock take {0}, usually {1}.", "잠금이 필요 없는 문은 {0}입니다(평소 {1})."},
+	"flood":           {"{0} sends messages to {1} at {2}, usually {3}.", "{0:이/가} {1:으로/로} 보내는 메시지가 {2}입니다(평소 {3})."},
 	// Changes.
 	"change_before": {"{0} took effect {1} before the onset, at {2}: {3}.", "{0:이/가} 시작 {1} 전인 {2}에 적용되었습니다: {3}."},
 	"change_at":     {"{0} took effect at the onset, at {2}: {3}.", "{0:이/가} 시작 시점인 {2}에 적용되었습니다: {3}."},
@@ -58,6 +61,7 @@ var sentences = map[string]phrase{
 	"cpu_usual":         {"{0}'s CPU: {1} (usual {2})", "{0} CPU: {1}(평소 {2})"},
 	"memory_usual":      {"{0}'s memory: {1} of its limit (usual {2})", "{0} 메모리: 한도의 {1}(평소 {2})"},
 	"pool_usual":        {"{0}'s pool: {1} in use (usual {2})", "{0} 풀: {1} 사용 중(평소 {2})"},
+	"disk_usual":        {"{0}'s disk: {1} full (usual {2})", "{0} 디스크: {1} 사용(평소 {2})"},
 	"descriptors_usual": {"{0}'s open files: {1} of the limit (usual {2})", "{0} 파일 디스크립터: 한도의 {1}(평소 {2})"},
 	"no_change":         {"nothing within {0} before the onset", "시작 전 {0} 안에 없음"},
 	"change_elsewhere":  {"{0}: {2} of the trouble lies in {1}", "{0}: 문제의 {2}만 {1}에 있음"},
@@ -66,10 +70,13 @@ var sentences = map[string]phrase{
 	"messages_usual":    {"messages {0}→{1}: {2} (usual {3})", "메시지 {0}→{1}: {2}(평소 {3})"},
 }
 
-// headlines say a cause in one sentence: {0} the entity, {1} the resource's owner.
+// headlines say a cause in one sentence: {0} the entity, {1} the resource's owner, {2} what a call leads to.
 var headlines = map[model.Mechanism]phrase{
 	model.PoolExhaustion:       {"The connection pool of {1} ran out.", "{1}의 커넥션 풀이 고갈되었습니다."},
 	model.SlowQuery:            {"{0} became slow.", "{0:이/가} 느려졌습니다."},
+	model.DiskFull:             {"{0} has no room left on its disk.", "{0}의 디스크에 남은 공간이 없습니다."},
+	model.DNSFailure:           {"The name of {2} cannot be resolved.", "{2}의 이름을 확인할 수 없습니다(DNS)."},
+	model.LockWait:             {"Requests wait for locks in {0}.", "요청이 {0}의 잠금을 기다리고 있습니다."},
 	model.SlowCode:             {"{0}'s own code became slow.", "{0}의 코드 자체가 느려졌습니다."},
 	model.FailingCode:          {"{0}'s own code fails.", "{0}의 코드에서 오류가 발생합니다."},
 	model.NetworkDelay:         {"The network {0} became slow.", "{0} 구간의 네트워크가 느려졌습니다."},

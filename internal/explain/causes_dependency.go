@@ -12,7 +12,7 @@ import (
 // then the database does what it is asked.
 func slowQueries(f *Facts) (cases []Case) {
 	for _, e := range f.databases() {
-		var factor, waiting, held, changed, flood float64
+		var factor, waiting, held, locked, changed, flood float64
 		var user string
 		for _, s := range f.Users(e) {
 			if x := f.databaseFactor(s, e.Name()); x > factor {
@@ -20,6 +20,7 @@ func slowQueries(f *Facts) (cases []Case) {
 			}
 			waiting = max(waiting, min(f.poolTrouble(s), ramp(f.Blame(model.ServiceEntity(s)), 0.1, 0.4)))
 			held = max(held, f.Holder(s).Strength)
+			locked = max(locked, score(f.lockWait(e, s)))
 			changed = max(changed, f.changed(s))
 			flood = max(flood, strongest(floodsInto(f, s)))
 		}
@@ -36,6 +37,7 @@ func slowQueries(f *Facts) (cases []Case) {
 		c.Supporting = []Sign{{"by far", ramp(factor, 2.5, 8), nil}, {"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
 		c.Contradicting = []Sign{
 			{"holder", 0.9 * held, nil},
+			{"locks", 0.85 * locked, nil},
 			{"change", 0.6 * changed, nil},
 			{"flood", 0.7 * flood, nil},
 			{"surge", 0.6 * f.entrySurge(), nil},
@@ -97,8 +99,14 @@ func outages(f *Facts) (cases []Case) {
 			// A slow one lets some time out; one that is down fails most.
 			c.Required = append(c.Required, f.edgeFailures(e))
 		}
-		for _, s := range f.Users(e) {
-			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
+		c.Contradicting = []Sign{{"disk", 0.9 * f.diskTrouble(e), nil}}
+		callers := f.Users(e)
+		if e.Kind() == "edge" {
+			from, _ := Ends(e)
+			callers = []string{from}
+		}
+		for _, s := range callers {
+			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil}, Sign{"name", 0.9 * f.unresolved(s), nil})
 		}
 		cases = append(cases, c)
 	}
@@ -222,7 +230,8 @@ func losses(f *Facts) (cases []Case) {
 			{"others as quick as usual", 0.7 * (1 - ramp(ratio(now.WaitP50, usual.WaitP50, 200e-6), 2, 4)), nil},
 			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
 		}
-		c.Contradicting = append(f.sick(from, to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil})
+		c.Contradicting = append(f.sick(from, to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil},
+			Sign{"name", 0.9 * f.unresolved(from), nil})
 		cases = append(cases, c)
 	}
 	return cases

@@ -69,6 +69,8 @@ func (f *Facts) excuses(service string) []Sign {
 		{"pool", 0.95 * f.poolTrouble(service), nil},
 		{"cpu", 0.85 * ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service), nil},
 		{"memory", 0.85 * ramp(f.Resource(service, Memory).Strength, 0.2, 0.7), nil},
+		{"disk", 0.9 * f.diskTrouble(model.ServiceEntity(service)), nil},
+		{"name", 0.9 * f.unresolved(service), nil},
 		{"descriptors", 0.8 * f.Resource(service, Descriptors).Strength, nil},
 		{"change", 0.85 * f.changed(service), nil},
 		{"flood", 0.7 * strongest(floodsInto(f, service)), nil},

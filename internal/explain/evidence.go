@@ -130,6 +130,8 @@ func (f *Facts) seriesEvidence(r Resource, s SeriesSign) *model.Evidence {
 		ev.Key, ev.Unit = "cpu", "ratio"
 		ev.Value, ev.Usual = round(s.Now/s.Limit), round(s.Usual/s.Limit)
 		ev.Args = []string{r.Service, Percent(ev.Value), Percent(ev.Usual)}
+	case r.Kind == Disk:
+		ev.Key, ev.Unit, ev.Args = "disk_used", "ratio", []string{r.Service, Percent(s.Now), Percent(s.Usual)}
 	case s.Role == "used" && s.Limit > 0:
 		ev.Key = string(r.Kind) + "_used"
 		ev.Args = []string{r.Service, number(s.Now), number(s.Limit), number(s.Usual)}

@@ -215,6 +215,14 @@ func TestResources(t *testing.T) {
 		{"descriptors", []store.Line{line("process_open_fds", "gauge", nil, 50, 1023), line("process_max_fds", "gauge", nil, 1024, 1024)}, explain.Descriptors, true},
 		{"descriptors far from their limit", []store.Line{line("process_open_file_descriptor_count", "gauge", nil, 50, 60),
 			line("process_open_file_descriptor_limit", "gauge", nil, 20000, 20000)}, explain.Descriptors, false},
+		{"file system by state", []store.Line{line("system.filesystem.usage", "gauge", map[string]string{"state": "used", "mountpoint": "/data"}, 6e10, 9.99e10),
+			line("system.filesystem.usage", "gauge", map[string]string{"state": "free", "mountpoint": "/data"}, 4e10, 1e8),
+			line("system.filesystem.usage", "gauge", map[string]string{"state": "free", "mountpoint": "/"}, 4e10, 4e10)}, explain.Disk, true},
+		{"file system's room", []store.Line{line("node_filesystem_avail_bytes", "gauge", nil, 4e9, 0), line("node_filesystem_size_bytes", "gauge", nil, 1e10, 1e10)}, explain.Disk, true},
+		{"volume", []store.Line{line("kubelet_volume_stats_used_bytes", "gauge", nil, 4e9, 1e10), line("kubelet_volume_stats_capacity_bytes", "gauge", nil, 1e10, 1e10)}, explain.Disk, true},
+		{"file system fuller, with room", []store.Line{line("system.filesystem.utilization", "gauge", nil, 0.4, 0.9)}, explain.Disk, false},
+		{"file system as full as before", []store.Line{line("system.filesystem.utilization", "gauge", nil, 0.999, 0.999)}, explain.Disk, false},
+		{"disk traffic", []store.Line{line("system.disk.io", "rate", nil, 1e3, 1e7)}, explain.Disk, false},
 		{"descriptors as full as before", []store.Line{line("process_open_fds", "gauge", nil, 1023, 1023), line("process_max_fds", "gauge", nil, 1024, 1024)}, explain.Descriptors, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -342,6 +350,67 @@ func TestWhatCannotBeReachedIsAccused(t *testing.T) {
 			got := model.Cause{Class: cases[0].Cause.Class, Entity: cases[0].Cause.Entity, Mechanism: cases[0].Cause.Mechanism}
 			if got != c.want || cases[0].Cause.Confidence < 0.35 {
 				t.Errorf("got %+v, want %+v", cases[0].Cause, c.want)
+			}
+		})
+	}
+}
+
+// call is a request to cart and what it asks of its database.
+func call(n uint64, calls map[string]float64) locate.Trace {
+	id := model.TraceID{15: byte(n)}
+	res := &model.Resource{Service: "cart"}
+	spans := []model.Span{{TraceID: id, SpanID: model.SpanIDFrom(1), Name: "Reserve", Kind: model.SpanServer, Start: 1, Duration: 9e9, Resource: res}}
+	k := uint64(2)
+	for text, seconds := range calls {
+		spans = append(spans, model.Span{TraceID: id, SpanID: model.SpanIDFrom(k), ParentID: model.SpanIDFrom(1), Name: "sql", Kind: model.SpanClient,
+			Start: 2, Duration: int64(seconds * 1e9), Resource: res, Attrs: model.Attrs{{Key: "db.query.text", Value: model.String(text)}}})
+		k++
+	}
+	return locate.Trace{Spans: spans}
+}
+
+// TestLockWait holds what sets waiting for a lock apart from slow work: the quickest calls are as quick as ever, and so
+// are statements that need no lock.
+func TestLockWait(t *testing.T) {
+	const write, read = "UPDATE stock SET n = $1", "SELECT n FROM stock"
+	value := func(text string, a int64, meanA float64, b int64, meanB float64) store.DifferenceValue {
+		return store.DifferenceValue{Key: "db.query.text", Value: text, A: a, B: b, SecondsA: float64(a) * meanA, SecondsB: float64(b) * meanB}
+	}
+	for _, c := range []struct {
+		name    string
+		write   []float64 // its calls since the onset
+		message string
+		want    model.Mechanism
+	}{
+		{"some wait", []float64{0.002, 0.003, 0.4, 0.5, 0.002, 0.3, 0.6, 0.2}, "", model.LockWait},
+		{"all are slow", []float64{0.2, 0.25, 0.22, 0.3, 0.26, 0.21, 0.2, 0.24}, "", model.SlowQuery},
+		{"all wait too long", []float64{3, 3, 3, 3, 3, 3, 3, 3}, "canceling statement due to lock timeout", model.LockWait},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := explain.Facts{Onset: onset, Bad: bad, Normal: normal, Service: "cart", Operation: "Reserve", Kind: model.SpanServer, Slow: 1, BadShare: 0.6}
+			var traces []locate.Trace
+			mean := 0.0
+			for i, seconds := range c.write {
+				traces = append(traces, call(uint64(i+1), map[string]float64{write: seconds, read: 0.002}))
+				mean += seconds / float64(len(c.write))
+			}
+			d := store.Difference{A: 100, B: 500, Values: []store.DifferenceValue{value(write, 50, mean, 250, 0.003), value(read, 50, 0.002, 250, 0.002)}}
+			f.Statements = map[string][]explain.Statement{"cart": explain.Statements(d, traces, "cart")}
+			f.Where = []model.Where{{Entity: "database:cartdb", ExclusiveS: mean, UsualS: 0.005}, {Entity: "service:cart", ExclusiveS: 0.004, UsualS: 0.004}}
+			edge := store.EdgeStat{From: "cart", To: "cartdb", Kind: store.EdgeDatabase, Count: 500, ClientMean: 0.0025}
+			f.EdgesUsual = []store.EdgeStat{edge}
+			edge.Count, edge.ClientMean = 100, (mean+0.002)/2
+			f.EdgesNow = []store.EdgeStat{edge}
+			if c.message != "" {
+				f.Failing, f.Sampled, f.Failed = 1, 8, 8
+				f.Origins = []locate.OriginCount{{Entity: "database:cartdb", Count: 8, Message: c.message}}
+			}
+			got := explain.Judge(&f)
+			if len(got) == 0 || got[0].Mechanism != c.want || got[0].Entity != "database:cartdb" {
+				t.Errorf("got %+v, want %s", got, c.want)
+			}
+			if s := f.Statements["cart"][0]; s.Text != write || s.Operation != "Reserve" || s.Sampled != len(c.write) {
+				t.Errorf("the first statement is %+v", s)
 			}
 		})
 	}

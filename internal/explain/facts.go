@@ -42,7 +42,8 @@ type Facts struct {
 	Templates  []TemplateShift
 	Attributes []ValueShift
 	Resources  []Resource
-	Holders    map[string][]Holder // by the service whose resource is held
+	Holders    map[string][]Holder    // by the service whose resource is held
+	Statements map[string][]Statement // by the service that sends them
 	Changes    []NearChange
 	// Untraced are the services that send no spans, by name.
 	Untraced map[string]Untraced

@@ -38,7 +38,10 @@ func Catalogue() []Mechanism {
 		{model.EventFlood, floods},              // before the resources that it exhausts
 		{model.PoolExhaustion, exhausters},      // who holds the pool, before the pool
 		{model.AbnormalRequests, abnormalUsers}, // whose own requests alone suffer
+		{model.LockWait, lockWaits},             // before the statements that wait
 		{model.SlowQuery, slowQueries},          // before the pool that slow queries fill
+		{model.DNSFailure, unresolvedNames},     // before what cannot be reached without a name
+		{model.DiskFull, fullDisks},             // before the code that cannot write
 		{model.DependencyDown, outages},
 		{model.SlowDependency, slowRemotes},
 		{model.NetworkLoss, losses},

@@ -51,7 +51,7 @@ type SeriesSign struct {
 // libraries, because no two pools name their gauges alike.
 func Resources(service string, lines []store.Line, onset time.Time) []Resource {
 	m := measures(lines, onset)
-	out := []Resource{pool(service, m), cpu(service, m), memory(service, m), descriptors(service, m)}
+	out := []Resource{pool(service, m), cpu(service, m), memory(service, m), descriptors(service, m), disk(service, m)}
 	return slices.DeleteFunc(out, func(r Resource) bool { return len(r.Signs) == 0 })
 }
 
@@ -104,11 +104,15 @@ func (m *measure) has(words ...string) bool {
 // state is the value of the label that splits a gauge into used and idle, "" if there is none.
 func (m *measure) state() string {
 	for k, v := range m.line.Labels {
-		if k == "state" || k == "status" || strings.HasSuffix(k, "_state") || strings.HasSuffix(k, "_status") {
+		if isState(k) {
 			return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(v))
 		}
 	}
 	return ""
+}
+
+func isState(label string) bool {
+	return label == "state" || label == "status" || strings.HasSuffix(label, "_state") || strings.HasSuffix(label, "_status")
 }
 
 func measures(lines []store.Line, onset time.Time) []measure {

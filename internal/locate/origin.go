@@ -104,10 +104,17 @@ func (t *tree) origin(i int, peers Peers) Origin {
 // unreached recognizes what systems and libraries say of a connection that could not be made or that broke.
 func unreached(text string) bool {
 	text = strings.ToLower(text)
-	return slices.ContainsFunc([]string{"connection refused", "econnrefused", "failed to connect", "could not connect", "no such host",
-		"enotfound", "no route to host", "ehostunreach", "network is unreachable", "connection error", "error while dialing",
-		"connection reset", "econnreset", "broken pipe", "transport is closing"}, func(s string) bool { return strings.Contains(text, s) })
+	return slices.ContainsFunc(ResolverWords, func(s string) bool { return strings.Contains(text, s) }) ||
+		slices.ContainsFunc([]string{"connection refused", "econnrefused", "failed to connect", "could not connect", "no route to host", "ehostunreach", "network is unreachable", "connection error", "error while dialing",
+			"connection reset", "econnreset", "broken pipe", "transport is closing"}, func(s string) bool { return strings.Contains(text, s) })
 }
+
+// ResolverWords are what resolvers and libraries say of a name that could not be resolved, in lower case: the texts of
+// getaddrinfo's errors (RFC 3493, 6.4), of Go, Java, Node.js and gRPC, and the response codes of RFC 1035.
+var ResolverWords = []string{"no such host", "server misbehaving", "name resolution", "name or service not known",
+	"nodename nor servname", "no address associated with hostname", "unknownhostexception", "unknown host", "enotfound",
+	"eai_again", "getaddrinfo", "nxdomain", "servfail", "could not resolve host", "unable to resolve host",
+	"produced zero addresses"}
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))

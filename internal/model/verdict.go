@@ -60,6 +60,9 @@ const (
 
 	AbnormalRequests     Mechanism = "abnormal-requests"     // of one caller, who alone suffers
 	DescriptorExhaustion Mechanism = "descriptor-exhaustion" // open files and sockets at their limit
+	LockWait             Mechanism = "lock-wait"             // statements that wait for locks of somebody else
+	DiskFull             Mechanism = "disk-full"             // nothing more can be written
+	DNSFailure           Mechanism = "dns-failure"           // a name cannot be resolved
 )
 
 // Cause is one answer to "why".

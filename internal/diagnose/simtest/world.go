@@ -27,23 +27,30 @@ type Fault struct {
 	UserLatency time.Duration
 	// QueryFactor multiplies the time of queries to cartdb.
 	QueryFactor float64
+	// LockHold is how long somebody keeps each row of cartdb locked, over and over: seven updates in ten wait for a part.
+	LockHold time.Duration
 	// CartCode is added to cart's own work in Reserve, CartFactor multiplies its own work in all operations.
 	CartCode   time.Duration
 	CartFactor float64
 	// BillingCode is added to billing's own work; BillingErrors of its calls fail with an exception.
 	BillingCode   time.Duration
 	BillingErrors float64
+	// BillingSays is the exception's message, instead of one that speaks of a bug.
+	BillingSays string
 	// BillingDelay is added to each call from frontend to billing, on the way.
 	BillingDelay time.Duration
-	// EdgeDelay is added to each call from frontend to cart, EdgeLoss of them break, EdgeStall of them take two seconds.
+	// EdgeDelay is added to each call from frontend to cart, EdgeLoss of them break with EdgeSays as the error, EdgeStall of
+	// them take two seconds.
 	EdgeDelay           time.Duration
 	EdgeLoss, EdgeStall float64
+	EdgeSays            string
 	// FloodFactor multiplies the messages that newsletter sends to cart.
 	FloodFactor float64
 	// PoolSize is the size of cart's pool after the onset.
 	PoolSize int
-	// BankDown breaks the calls to bank.example, BankDelay slows them down.
+	// BankDown breaks the calls to bank.example with BankSays as the error, BankDelay slows them down.
 	BankDown  bool
+	BankSays  string
 	BankDelay time.Duration
 	// CartCPU is cart's CPU utilization, CartMemory its memory's growth a second as a factor of its usual.
 	CartCPU    float64
@@ -264,8 +271,8 @@ func (s *simulation) checkout(at int64, user string) {
 	switch {
 	case s.bad(now) && s.r.Float64() < f.EdgeLoss:
 		now = s.end(call, now+s.ms(2))
-		s.fail(call, "connection reset by peer")
-		failed = "connection reset by peer"
+		failed = cmp.Or(f.EdgeSays, "connection reset by peer")
+		s.fail(call, failed)
 	default:
 		sent := now
 		if s.bad(now) {
@@ -317,7 +324,8 @@ func (s *simulation) cartWork(at int64, mean float64) int64 {
 }
 
 func (s *simulation) query(t model.TraceID, parent model.SpanID, service, database, name string, at int64, mean float64) int64 {
-	q := s.span(t, parent, service, name, model.SpanClient, at, "db.system.name", "postgresql", "db.namespace", database)
+	q := s.span(t, parent, service, name, model.SpanClient, at, "db.system.name", "postgresql", "db.namespace", database,
+		"db.query.summary", name)
 	d := s.ms(mean)
 	if s.bad(at) && database == "cartdb" && s.Fault.QueryFactor > 0 {
 		d = int64(float64(d) * s.Fault.QueryFactor)
@@ -356,7 +364,12 @@ func (s *simulation) reserve(t model.TraceID, parent model.SpanID, at int64, use
 			now += s.ms(float64(f.GreedyHold.Milliseconds()))
 		}
 	}
-	now = s.query(t, id, "cart", "cartdb", "UPDATE stock", now+s.cartWork(now, 1), 6)
+	now += s.cartWork(now, 1)
+	locked := 0.0
+	if s.bad(now) && f.LockHold > 0 && s.r.Float64() < 0.7 {
+		locked = s.r.Float64() * float64(f.LockHold.Milliseconds())
+	}
+	now = s.query(t, id, "cart", "cartdb", "UPDATE stock", now, 6+locked)
 	s.pool.give(slot, got, now)
 	s.say(server, now, 9, "reserved <*> items", "reserved 3 items")
 	return s.end(server, now+s.cartWork(now, 1))
@@ -372,19 +385,21 @@ func (s *simulation) charge(t model.TraceID, parent model.SpanID, at int64) (int
 	if s.bad(at) {
 		now += int64(f.BillingCode)
 		if s.r.Float64() < f.BillingErrors {
-			s.fail(server, "nil pointer in rate table")
+			said := cmp.Or(f.BillingSays, "nil pointer in rate table")
+			s.fail(server, said)
 			s.spans[server].Events = []model.SpanEvent{{Time: now, Name: "exception", Attrs: model.Attrs{
-				{Key: "exception.type", Value: model.String("NilError")}, {Key: "exception.message", Value: model.String("nil pointer in rate table")}}}}
-			s.say(server, now, 17, "charge panicked: <*>", "charge panicked: nil pointer in rate table")
+				{Key: "exception.type", Value: model.String("NilError")}, {Key: "exception.message", Value: model.String(said)}}}}
+			s.say(server, now, 17, "charge panicked: <*>", "charge panicked: "+said)
 			return s.end(server, now), true
 		}
 	}
 	call := s.span(t, s.spans[server].SpanID, "billing", "POST /transfer", model.SpanClient, now, "server.address", "bank.example")
 	if s.bad(at) && f.BankDown {
 		now = s.end(call, now+s.ms(3))
-		s.fail(call, "connection refused")
-		s.fail(server, "bank: connection refused")
-		s.say(server, now, 17, "bank unreachable: <*>", "bank unreachable: connection refused")
+		said := cmp.Or(f.BankSays, "connection refused")
+		s.fail(call, said)
+		s.fail(server, "bank: "+said)
+		s.say(server, now, 17, "bank unreachable: <*>", "bank unreachable: "+said)
 		return s.end(server, now), true
 	}
 	d := s.ms(40)
