@@ -71,6 +71,8 @@ type HistoryQuery struct {
 type ServiceMap struct {
 	Services []Service `json:"services"`
 	Edges    []Edge    `json:"edges"`
+	// Partial, if not empty, says why rows may be missing.
+	Partial string `json:"partial"`
 }
 
 // Service is one service with what it offers.

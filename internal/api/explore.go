@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -56,6 +57,7 @@ func (s *server) services(ctx context.Context, in *Scope) (*body, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	ops, err := s.Events.Operations(ctx, store.Selection{Tenant: tenant(in.Tenant), Window: w}, maxOperations)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func (s *server) services(ctx context.Context, in *Scope) (*body, error) {
 	for i, e := range edges {
 		calls[i] = edgeAnswer(e)
 	}
-	return answer(map[string]any{"services": services, "edges": calls})
+	return answer(map[string]any{"services": services, "edges": calls, "partial": missing.String()})
 }
 
 type traceParams struct {
@@ -92,6 +94,7 @@ func (s *server) trace(ctx context.Context, in *traceParams) (*body, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	spans, err := s.Events.Trace(ctx, tenant(in.Tenant), id)
 	if err != nil {
 		return nil, err
@@ -110,7 +113,7 @@ func (s *server) trace(ctx context.Context, in *traceParams) (*body, error) {
 		return nil, err
 	}
 	return answer(map[string]any{"trace_id": id, "spans": spans, "logs": nonNil(logs.Rows), "path": nonNil(locate.Path(spans)),
-		"more": logs.More, "partial": logs.Partial})
+		"more": logs.More, "partial": cmp.Or(missing.String(), logs.Partial)})
 }
 
 func (s *server) logs(ctx context.Context, in *searchParams) (*body, error) {

@@ -89,9 +89,13 @@ func what(s *scope) model.What {
 }
 
 // trust is how far the telemetry can be believed, 0 to 1: lost parents break critical paths, lag hides what is slow,
-// and a handful of traces is an anecdote.
+// a handful of traces is an anecdote, and what cannot be read might say otherwise.
 func trust(t model.Telemetry, sampled int) float64 {
-	return (1 - 0.5*clamp((t.OrphanSpans-0.05)/0.45)) *
+	known := 1.0
+	if t.Missing != "" {
+		known = 0.9
+	}
+	return known * (1 - 0.5*clamp((t.OrphanSpans-0.05)/0.45)) *
 		(1 - 0.3*clamp((t.LagS-20)/100)) *
 		(1 - 0.1*clamp((t.LogsWithoutSpan-0.5)/0.5)) *
 		(0.4 + 0.6*clamp(float64(sampled)/8))

@@ -83,6 +83,7 @@ func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (mo
 	if req.Incident != nil && req.Incident.Tenant != "" {
 		req.Tenant = req.Incident.Tenant
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	s, err := d.scope(ctx, req, at)
 	if err != nil {
 		return model.Verdict{}, nil, fmt.Errorf("find the affected operation: %w", err)
@@ -95,6 +96,7 @@ func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (mo
 	if s.slow > 0 || s.failing > 0 || s.asked {
 		cases = explain.Judge(&a.facts)
 	}
+	a.telemetry.Missing = missing.String()
 	v := conclude(req, s, a, cases, at)
 	answers, err := json.Marshal(struct {
 		Facts     *explain.Facts  `json:"facts"`

@@ -268,6 +268,9 @@ func health(v model.Verdict, lang string) (s string) {
 	if v.Telemetry.LagS > 20 {
 		s += " · " + word(lang, "lag", explain.Seconds(v.Telemetry.LagS))
 	}
+	if v.Telemetry.Missing != "" {
+		s += " · " + word(lang, "missing", v.Telemetry.Missing)
+	}
 	return s
 }
 

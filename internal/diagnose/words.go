@@ -129,6 +129,7 @@ var labels = map[string]phrase{
 	"metric":       {"metric", "지표"},
 	"times_usual":  {"{0} its usual", "평소의 {0}"},
 	"orphans":      {"{0} of the spans have lost their parent", "스팬의 {0}가 부모를 잃음"},
+	"missing":      {"a part of the data is missing: {0}", "데이터 일부가 없음: {0}"},
 	"lag":          {"the newest span is {0} old", "가장 최근 스팬이 {0} 전"},
 }
 

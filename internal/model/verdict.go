@@ -170,6 +170,8 @@ type Telemetry struct {
 	OrphanSpans     float64 `json:"orphan_spans"`       // share of spans whose parent is missing
 	LogsWithoutSpan float64 `json:"logs_without_trace"` // share of log lines that name no trace
 	LagS            float64 `json:"lag_s"`              // age of the newest span when the verdict was made
+	// Missing says why rows may be missing from what was asked, if any may (a damaged file that was set aside).
+	Missing string `json:"missing,omitempty"`
 }
 
 // Signal is what an alarm watches.

@@ -42,6 +42,7 @@ type blockWriter struct {
 	buf    *bufio.Writer
 	sum    hash.Hash32
 	size   int64
+	meta   uint32 // checksum of the metadata, once that is written
 	disk   FS
 	name   string
 
@@ -59,6 +60,7 @@ type blockWriter struct {
 	recent   textCache[*attrColumnWriter] // of own attributes' keys
 	sources  map[source]*sourceCells
 	filters  *filterWriter   // nil for a block without filters
+	sketches sketches        // nil for a block without
 	held     *bytes.Buffer   // if not nil, what the Parquet writer writes, while filters wait for the place before the footer
 	row      int             // rows in the present row group
 	written  map[string]bool // keys of the present row's rest
@@ -120,6 +122,9 @@ type restEntry struct{ name, typed string }
 func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, error) {
 	w := &blockWriter{signal: s, layout: l, disk: disk, name: name, optional: map[string]array.Builder{}, texts: map[string]*textColumn{},
 		sources: map[source]*sourceCells{}, written: map[string]bool{}, sum: crc32.New(castagnoli), filters: &filterWriter{}}
+	if s == spans && l.Rows >= sketchFrom {
+		w.sketches = sketches{}
+	}
 	for _, c := range fixedColumns[s] {
 		if c.optional && !l.has(c.name) {
 			continue
@@ -467,6 +472,9 @@ func (w *blockWriter) flush() error {
 	if w.filters != nil {
 		w.filters.group(w.columns, arrays)
 	}
+	if w.sketches != nil {
+		w.sketches.group(w.columns, arrays)
+	}
 	batch := array.NewRecordBatch(w.schema, arrays, int64(w.row))
 	err := w.out.WriteBuffered(batch)
 	batch.Release()
@@ -486,14 +494,23 @@ func (w *blockWriter) close(durable bool) error {
 	if err == nil && w.out == nil {
 		err = w.open()
 	}
+	var sections [][]byte
+	if content := w.sketches.encode(); err == nil && content != nil {
+		s := sectionOf(content)
+		w.layout.Sketches, sections = &s, append(sections, content)
+	}
 	if err == nil && w.filters != nil {
-		// The last row group's columns and the footer come at once, so the filters have to be put between them.
+		w.layout.Filters = &filterSection{sectionOf(w.filters.section), rowGroupRows}
+		sections = append(sections, w.filters.section)
+	}
+	if len(sections) > 0 {
+		// The last row group's columns and the footer come at once, so the sections have to be put between them.
 		w.held = &bytes.Buffer{}
-		w.layout.Filters = &filterSection{Size: int64(len(w.filters.section)), CRC: crc32.Checksum(w.filters.section, castagnoli), Rows: rowGroupRows}
 	}
 	if err == nil {
 		var text string
 		if text, err = w.layout.encode(); err == nil {
+			w.meta = crc32.Checksum([]byte(text), castagnoli)
 			err = w.out.AppendKeyValueMetadata(metadataKey, text)
 		}
 	}
@@ -502,7 +519,7 @@ func (w *blockWriter) close(durable bool) error {
 	}
 	if err == nil && w.held != nil {
 		var end []byte
-		if end, err = insertBeforeFooter(w.held.Bytes(), w.filters.section); err == nil {
+		if end, err = insertBeforeFooter(w.held.Bytes(), sections...); err == nil {
 			_, err = w.buf.Write(end)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 const (
 	differenceKeys = 20 // attributes compared when the caller names none
 	candidateKeys  = 64 // of these, the most frequent in all blocks, the best are chosen
-	sample         = 10_000
+	sample         = 4000
 	traceSample    = 1000
 	// restSample is about how many spans of B are compared where there are more: those of some traces, told by a hash of
 	// their IDs, so that the same question has the same answer. A share of so many is off by 0.35 % at most in two of three
@@ -78,7 +78,10 @@ type difference struct {
 	out      store.Difference
 	// everyA and everyB say that of the selection's traces only each so manieth is looked at; 0 and 1 are all.
 	everyA, everyB int64
-	onlyA          bool // leaves B out, and with it most of the time
+	// noA and noB leave a selection out, and with it the time that it takes.
+	noA, noB bool
+	// only, if not nil, are the row groups looked at.
+	only groupSample
 }
 
 // picked is the condition that a span's trace is one of those looked at.
@@ -119,19 +122,32 @@ func (d *difference) candidates() []string {
 
 // rows is the SQL of the spans of either selection: columns, then duration, in_a and in_b.
 func (d *difference) rows(columns func(*compiler) (string, bool)) string {
-	return union(spans, d.blocks, func(c *compiler) (string, string, bool) {
+	options := ""
+	if d.only != nil {
+		options = ",file_row_number=true,filename=true"
+	}
+	return unionWith(options, d.blocks, spans, func(c *compiler) (string, string, bool) {
 		a, okA := c.selection(&d.query.A)
 		b, okB := c.selection(&d.query.B)
-		if d.onlyA {
+		if d.noA {
+			a, okA = "false", false
+		}
+		if d.noB {
 			b, okB = "false", false
 		}
-		if !okA && !okB {
+		if d.only != nil {
+			c.stretches = d.only[c.block]
+		}
+		if !okA && !okB || d.only != nil && len(c.stretches) == 0 {
 			return "", "", false
 		}
 		a, b = fmt.Sprintf("(%s) AND %s", a, picked(d.everyA)), fmt.Sprintf("(%s) AND %s", b, picked(d.everyB))
 		where := fmt.Sprintf("((%s) OR (%s))", a, b)
-		if d.onlyA {
-			where = a // DuckDB rules row groups out by a condition on time, but not by one within an OR
+		switch { // DuckDB rules row groups out by a condition on time, but not by one within an OR
+		case d.noB:
+			where = a
+		case d.noA:
+			where = b
 		}
 		cols, ok := columns(c)
 		return fmt.Sprintf("%s,duration,coalesce(%s,false) in_a,coalesce(%s,false) in_b", cols, a, b), where, ok
@@ -153,7 +169,7 @@ func (d *difference) entries() string {
 	entries := union(spans, d.blocks, func(c *compiler) (string, string, bool) {
 		// Far from A's window are traces of B alone.
 		when := fmt.Sprintf("%s AND %s", picked(d.everyA), between(addTime(fromA, -traceBefore), addTime(toA, traceAfter)))
-		if !d.onlyA {
+		if !d.noB {
 			when = fmt.Sprintf("(%s OR (%s))", picked(d.everyB), when)
 		}
 		return "trace_hi,trace_lo," + d.keyColumns(c), fmt.Sprintf("kind IN (%d,%d) AND %s AND %s", model.SpanServer, model.SpanConsumer,
@@ -168,6 +184,9 @@ func (d *difference) entries() string {
 
 // totals counts both selections.
 func (d *difference) totals(ctx context.Context) error {
+	if known, err := d.sketchedTotals(ctx); known || err != nil {
+		return err
+	}
 	rows := d.rows(func(*compiler) (string, bool) { return "1 one", true })
 	if rows == "" {
 		return nil
@@ -191,7 +210,10 @@ func (d *difference) choose(ctx context.Context) error {
 		most = traceSample
 	}
 	some := *d
-	some.everyA, some.onlyA = (d.out.A+most-1)/most, true
+	some.noB = true
+	if some.only = d.someOfA(most); some.only == nil {
+		some.everyA = (d.out.A + most - 1) / most
+	}
 	var q string
 	if d.query.FromTrace {
 		q = some.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
@@ -205,15 +227,17 @@ func (d *difference) choose(ctx context.Context) error {
 		q = fmt.Sprintf("SELECT %s FROM (%s)", strings.Join(columns, ","), rows)
 	}
 	present, distinct := make([]int64, len(d.keys)), make([]int64, len(d.keys))
-	err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {
-		var to []any
-		for i := range d.keys {
-			to = append(to, &present[i], &distinct[i])
+	if q != "" {
+		err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {
+			var to []any
+			for i := range d.keys {
+				to = append(to, &present[i], &distinct[i])
+			}
+			return scan(to...)
+		})
+		if err != nil {
+			return err
 		}
-		return scan(to...)
-	})
-	if err != nil {
-		return err
 	}
 	var order []int
 	for i := range d.keys {
@@ -237,6 +261,7 @@ type valueCount struct {
 	value              string
 	a, b               int64
 	secondsA, secondsB float64
+	errorB             float64
 }
 
 // values compares the values of the chosen keys.
@@ -273,7 +298,7 @@ func (d *difference) values(ctx context.Context) error {
 				continue
 			}
 		}
-		d.out.Values = append(d.out.Values, store.DifferenceValue{Key: key, Value: fixText(v.value), A: v.a, B: v.b, SecondsA: v.secondsA, SecondsB: v.secondsB})
+		d.out.Values = append(d.out.Values, store.DifferenceValue{Key: key, Value: fixText(v.value), A: v.a, B: v.b, SecondsA: v.secondsA, SecondsB: v.secondsB, ErrorB: v.errorB})
 	}
 	nA, nB := float64(max(1, d.out.A)), float64(max(1, d.out.B))
 	share := func(v store.DifferenceValue) float64 { return math.Abs(float64(v.A)/nA - float64(v.B)/nB) }
@@ -288,6 +313,14 @@ func (d *difference) values(ctx context.Context) error {
 
 // ofSpans counts what the selected spans say themselves.
 func (d *difference) ofSpans(ctx context.Context) ([]valueCount, error) {
+	if d.out.B > sampleAbove {
+		return d.sampled(ctx)
+	}
+	return d.grouped(ctx)
+}
+
+// grouped counts all selected spans by the values of each key.
+func (d *difference) grouped(ctx context.Context) ([]valueCount, error) {
 	var parts []string
 	for i, k := range d.keys {
 		rows := d.rows(func(c *compiler) (string, bool) {

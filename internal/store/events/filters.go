@@ -1,17 +1,10 @@
 package events
 
 import (
-	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash/crc32"
-	"io"
 	"math/bits"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -26,17 +19,16 @@ import (
 // may be. See docs/format/blocks.md.
 
 const (
-	filterBits  = 10       // of a filter for each entry: one answer in about a hundred is "may be" for nothing
-	maxFilter   = 1 << 20  // bytes of one filter; a fuller one is wrong more often, in the harmless direction
-	filterCache = 64 << 20 // bytes of filters that a store keeps in memory
-	maxRuns     = 8        // stretches of a block that a query reads on their own
+	filterBits = 10      // of a filter for each entry: one answer in about a hundred is "may be" for nothing
+	maxFilter  = 1 << 20 // bytes of one filter; a fuller one is wrong more often, in the harmless direction
+	maxRuns    = 8       // stretches of a block that a query reads on their own
+	fewHashes  = 16      // so many are looked up in a filter's file one by one; for more it is read whole
 )
 
-// filterSection says where a block's filters are: these many bytes directly before the footer.
+// filterSection says where a block's filters are: the last section before the footer.
 type filterSection struct {
-	Size int64  `json:"size"`
-	CRC  uint32 `json:"crc32c"`
-	Rows int64  `json:"rows"` // of each row group but the last
+	section
+	Rows int64 `json:"rows"` // of each row group but the last
 }
 
 // bloom is a split-block Bloom filter: F. Putze, P. Sanders, J. Singler, "Cache-, Hash- and Space-Efficient Bloom Filters"
@@ -64,11 +56,13 @@ func newBloom(hashes []uint64) bloom {
 	return f
 }
 
-// block is where a hash has its bits.
-func (f bloom) block(h uint64) []byte {
-	n, _ := bits.Mul64(h>>32<<32, uint64(len(f)/bloomBlock))
-	return f[n*bloomBlock:][:bloomBlock]
+// blockOf is where in a filter of a size a hash has its bits.
+func blockOf(h uint64, size int64) int64 {
+	n, _ := bits.Mul64(h>>32<<32, uint64(size/bloomBlock))
+	return int64(n * bloomBlock)
 }
+
+func (f bloom) block(h uint64) []byte { return f[blockOf(h, int64(len(f))):][:bloomBlock] }
 
 // has tells whether a hash may have been added.
 func (f bloom) has(h uint64) bool {
@@ -83,9 +77,6 @@ func (f bloom) has(h uint64) bool {
 	}
 	return true
 }
-
-// groupFilters are the filters of one row group.
-type groupFilters struct{ traces, words bloom }
 
 // filterWriter makes the filters of a block, row group by row group. It is not safe for concurrent use.
 type filterWriter struct {
@@ -224,135 +215,17 @@ func hashValue(column, text string, buf []byte) (uint64, []byte) {
 	return xxhash.Sum64(buf), buf
 }
 
-// filterCatalog keeps the filters of blocks that were asked for, up to filterCache bytes. It is safe for concurrent use.
-type filterCatalog struct {
-	mu     sync.Mutex
-	known  map[*block][]groupFilters
-	recent []*block // of known, the longest unused first
-	bytes  int64
-}
-
-// of returns the filters of a block by row group, nil if it has none or they cannot be read: then everything may be there.
-func (c *filterCatalog) of(b *block) []groupFilters {
-	if b.layout.Filters == nil {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	groups, ok := c.known[b]
-	if ok {
-		i := slices.Index(c.recent, b)
-		c.recent = append(slices.Delete(c.recent, i, i+1), b)
-		return groups
-	}
-	groups, err := readFilters(b)
-	if err != nil {
-		return nil
-	}
-	size := b.layout.Filters.Size
-	for len(c.recent) > 0 && c.bytes+size > filterCache {
-		c.bytes -= c.recent[0].layout.Filters.Size
-		delete(c.known, c.recent[0])
-		c.recent = slices.Delete(c.recent, 0, 1)
-	}
-	if size <= filterCache {
-		if c.known == nil {
-			c.known = map[*block][]groupFilters{}
-		}
-		c.known[b] = groups
-		c.recent = append(c.recent, b)
-		c.bytes += size
-	}
-	return groups
-}
-
-// readFilters reads the filters of a block from its file.
-func readFilters(b *block) ([]groupFilters, error) {
-	f, err := os.Open(b.path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	end, err := f.Seek(-8, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	var length [4]byte
-	if _, err := f.ReadAt(length[:], end); err != nil {
-		return nil, err
-	}
-	s := b.layout.Filters
-	at := end - int64(binary.LittleEndian.Uint32(length[:])) - s.Size
-	if at < 0 || s.Size < 0 || s.Rows < 1 {
-		return nil, errors.New("filters are outside of the file")
-	}
-	section := make([]byte, s.Size)
-	if _, err := f.ReadAt(section, at); err != nil {
-		return nil, err
-	}
-	if crc32.Checksum(section, castagnoli) != s.CRC {
-		return nil, errors.New("the filters' checksum does not match")
-	}
-	next := func() (out bloom) {
-		if len(section) < 4 {
-			err = errors.New("filters end too soon")
-			return nil
-		}
-		n := int(binary.LittleEndian.Uint32(section))
-		if section = section[4:]; n > len(section) || n%bloomBlock != 0 {
-			err = errors.New("a filter is longer than all filters")
-			return nil
-		}
-		out, section = section[:n], section[n:]
-		return out
-	}
-	var groups []groupFilters
-	for len(section) > 0 && err == nil {
-		groups = append(groups, groupFilters{next(), next()})
-	}
-	if err == nil && int64(len(groups)) != (b.layout.Rows+s.Rows-1)/s.Rows {
-		err = fmt.Errorf("filters of %d row groups for %d rows", len(groups), b.layout.Rows)
-	}
-	return groups, err
-}
-
 // need tells of a row group's filters whether a row that is looked for may be there. nil is always true.
 type need func(groupFilters) bool
-
-// stretches are the numbers of rows, first and last, of a block in which rows may be that need; whole if that is all of it.
-func (c *filterCatalog) stretches(b *block, n need) (runs [][2]int64, whole bool) {
-	if n == nil {
-		return nil, true
-	}
-	groups := c.of(b)
-	if groups == nil {
-		return nil, true
-	}
-	whole = true
-	rows := b.layout.Filters.Rows
-	for i, g := range groups {
-		if !n(g) {
-			whole = false
-			continue
-		}
-		first, last := int64(i)*rows, int64(i+1)*rows-1
-		if k := len(runs); k > 0 && runs[k-1][1] == first-1 {
-			runs[k-1][1] = last
-		} else {
-			runs = append(runs, [2]int64{first, last})
-		}
-	}
-	if len(runs) > maxRuns {
-		runs = [][2]int64{{runs[0][0], runs[len(runs)-1][1]}}
-	}
-	return runs, whole
-}
 
 // needTraces is the need of rows of any of the traces.
 func needTraces(ids []model.TraceID) need {
 	hashes := make([]uint64, len(ids))
 	for i, id := range ids {
 		hashes[i] = hashTrace(id.Hi(), id.Lo())
+	}
+	if len(hashes) > fewHashes {
+		return func(g groupFilters) bool { return slices.ContainsFunc(hashes, g.traces.whole().has) }
 	}
 	return func(g groupFilters) bool { return slices.ContainsFunc(hashes, g.traces.has) }
 }
@@ -459,16 +332,4 @@ func needValue(value string, columns ...string) need {
 		hashes[i], _ = hashValue(c, value, nil)
 	}
 	return func(g groupFilters) bool { return slices.ContainsFunc(hashes, g.words.has) }
-}
-
-// insertBeforeFooter puts a section between the row groups and the footer of the end of a Parquet file.
-func insertBeforeFooter(end, section []byte) ([]byte, error) {
-	if len(end) < 8 {
-		return nil, errors.New("the Parquet writer wrote no footer")
-	}
-	at := len(end) - 8 - int(binary.LittleEndian.Uint32(end[len(end)-8:]))
-	if at < 0 {
-		return nil, errors.New("the Parquet writer's footer is not whole")
-	}
-	return bytes.Join([][]byte{end[:at], section, end[at:]}, nil), nil
 }

@@ -222,7 +222,7 @@ func TestFiltersPassOver(t *testing.T) {
 	if err != nil || len(page.Rows) != 1 || page.Rows[0].SpanID != last.SpanID {
 		t.Errorf("found %d spans, %v", len(page.Rows), err)
 	}
-	damaged := &block{path: b.path, layout: &layout{Rows: b.layout.Rows, Filters: &filterSection{Size: b.layout.Filters.Size, CRC: b.layout.Filters.CRC + 1, Rows: rowGroupRows}}}
+	damaged := &block{path: b.path, layout: &layout{Rows: b.layout.Rows, Filters: &filterSection{section{b.layout.Filters.Size, b.layout.Filters.CRC + 1}, rowGroupRows}}}
 	if _, whole := s.catalog.filters.stretches(damaged, needTraces([]model.TraceID{model.TraceIDFrom(9, 9)})); !whole {
 		t.Error("filters with a wrong checksum are believed")
 	}

@@ -214,7 +214,7 @@ func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceI
 		return nil, nil, err
 	}
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return !wanted[h.trace] })
-	if err := s.incompleteTrace(snap, tenant, hits, len(wanted), from, to); err != nil {
+	if err := s.incompleteTrace(ctx, snap, tenant, hits, len(wanted), from, to); err != nil {
 		snap.release()
 		return nil, nil, err
 	}
@@ -227,7 +227,7 @@ func (s *Store) Spans(ctx context.Context, q store.Query) (store.Page[model.Span
 		if search.HasRelation(q.Where) {
 			return s.relatedSpans(ctx, q)
 		}
-		return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, func(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() })
+		return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, spanKey)
 	})
 }
 
@@ -259,8 +259,15 @@ func newestRows[T any](ctx context.Context, s *Store, p signal, question string,
 	if err != nil {
 		return page, err
 	}
-	if page.More = len(hits) > q.Limit; page.More {
-		hits = hits[:q.Limit]
+	page, err = pageOf(ctx, hits, q.Limit, fetch, key)
+	page.Partial = snap.partial
+	return page, err
+}
+
+// pageOf fetches the rows of hits up to the limit, newest first.
+func pageOf[T any](ctx context.Context, hits []hit, limit int, fetch func(context.Context, []hit) ([]T, error), key func(T) (int64, uint64)) (page store.Page[T], err error) {
+	if page.More = len(hits) > limit; page.More {
+		hits = hits[:limit]
 	}
 	if page.Rows, err = fetch(ctx, hits); err != nil {
 		return page, err
@@ -270,17 +277,22 @@ func newestRows[T any](ctx context.Context, s *Store, p signal, question string,
 		tb, ib := key(b)
 		return cmp.Or(cmp.Compare(tb, ta), cmp.Compare(ib, ia))
 	})
-	page.Partial = snap.partial
 	return page, nil
 }
+
+// spanKey is what spans of a page are ordered by.
+func spanKey(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() }
+
+// firstStep is about how many rows the first step of a search reads; while too little is found, each step reads twice as
+// many as the one before.
+const firstStep = 1_000_000
 
 // newest finds the newest rows that match, one more than the limit if there are so many.
 func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query, from, to int64) ([]hit, error) {
 	slices.SortFunc(bs, func(a, b *block) int { return cmp.Compare(b.layout.MaxTime, a.layout.MaxTime) })
 	want := q.Limit + 1
 	var hits []hit
-	// The first step reads one block; while too little is found, each step reads twice as many as the one before.
-	for step := 1; len(bs) > 0; step *= 2 {
+	for most := int64(firstStep); len(bs) > 0; most *= 2 {
 		oldest := from
 		if len(hits) >= want {
 			oldest = max(from, hits[want-1].ts)
@@ -288,8 +300,17 @@ func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query
 				break
 			}
 		}
-		n := min(step, len(bs))
-		found, err := s.find(ctx, p, bs[:n], want, func(c *compiler) (string, bool, error) {
+		var step []*block
+		for rows := int64(0); len(bs) > 0; bs = bs[1:] {
+			n := s.mayMatch(p, bs[0], q.Where)
+			if rows > 0 && rows+n > most {
+				break
+			}
+			if n > 0 {
+				step, rows = append(step, bs[0]), rows+n
+			}
+		}
+		found, err := s.find(ctx, p, step, want, func(c *compiler) (string, bool, error) {
 			cond, err := c.matches(q.Where)
 			c.need = c.needs(q.Where)
 			return between(oldest, to) + " AND " + cond, err == nil && cond != "false", err
@@ -302,7 +323,19 @@ func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query
 			return cmp.Or(cmp.Compare(b.ts, a.ts), cmp.Compare(b.number, a.number))
 		})
 		hits = hits[:min(len(hits), want)]
-		bs = bs[n:]
 	}
 	return hits, nil
+}
+
+// mayMatch is how many rows of a block its filters do not rule out.
+func (s *Store) mayMatch(p signal, b *block, e search.Expr) (rows int64) {
+	c := &compiler{signal: p, layout: b.layout, refs: map[string]string{}, block: b}
+	runs, whole := s.catalog.filters.stretches(b, c.needs(e))
+	if whole {
+		return max(1, b.layout.Rows)
+	}
+	for _, r := range runs {
+		rows += r[1] - r[0] + 1
+	}
+	return rows
 }

@@ -205,8 +205,9 @@ type layout struct {
 	// Services counts rows by service.
 	Services     map[string]int64 `json:"services"`
 	ServicesMore bool             `json:"services_more,omitempty"`
-	// Filters says where the row groups' filters are; nil in blocks without.
-	Filters *filterSection `json:"filters,omitempty"`
+	// Sketches says where the sketches of durations are, Filters where the row groups' filters are; nil in blocks without.
+	Sketches *section       `json:"sketches,omitempty"`
+	Filters  *filterSection `json:"filters,omitempty"`
 }
 
 // counts are rows by columnType.
@@ -498,4 +499,12 @@ func parseLayout(text string) (*layout, error) {
 		return nil, fmt.Errorf("read block metadata: version %d, this program reads %d", l.Version, layoutVersion)
 	}
 	return l, nil
+}
+
+// filterSize is the size of the filters in the file.
+func (l *layout) filterSize() int64 {
+	if l.Filters == nil {
+		return 0
+	}
+	return l.Filters.Size
 }

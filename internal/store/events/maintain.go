@@ -180,6 +180,9 @@ func (s *Store) flush(ctx context.Context, sl *slice) error {
 	if err := s.commit(fresh, nil, sl); err != nil {
 		return err
 	}
+	for _, b := range fresh {
+		s.metrics.flushedBytes.Add(float64(b.Size))
+	}
 	path := segmentName(s.dir("wal"), sl.segment, segmentSuffix)
 	if sl.damaged {
 		err = s.moveToQuarantine(path, filepath.Join(s.dir("quarantine"), filepath.Base(path)), errDamaged)

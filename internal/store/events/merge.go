@@ -185,6 +185,7 @@ func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	}
 	s.metrics.merges.Inc()
 	s.metrics.mergedRows.Add(float64(rows))
+	s.metrics.mergedBytes.Add(float64(merged.Size))
 	return nil
 }
 

@@ -13,6 +13,7 @@ type metrics struct {
 	walSyncs, walTorn, walLost prometheus.Counter
 	flushes, flushFailures     prometheus.Counter
 	merges, mergedRows         prometheus.Counter
+	flushedBytes, mergedBytes  prometheus.Counter
 	droppedAge, droppedSize    prometheus.Counter
 	blocksLost                 prometheus.Counter
 	quarantined                *prometheus.GaugeVec
@@ -50,6 +51,10 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 	m.flushFailures = counter("flush_failures_total", "Attempts to write out a slice that failed.")
 	m.merges = counter("merges_total", "Merges of blocks.")
 	m.mergedRows = counter("merged_rows_total", "Rows rewritten by merges.")
+	written := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "triage_events_block_written_bytes_total",
+		Help: "Bytes of blocks written, by flushes and by merges."}, []string{"by"})
+	m.registered = append(m.registered, written)
+	m.flushedBytes, m.mergedBytes = written.WithLabelValues("flush"), written.WithLabelValues("merge")
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "triage_events_dropped_rows_total",
 		Help: "Rows dropped by retention."}, []string{"reason"})
 	m.registered = append(m.registered, dropped)

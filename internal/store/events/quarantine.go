@@ -117,15 +117,6 @@ func (b *block) describe() {
 	b.MinTime, b.MaxTime, b.Rows = b.layout.MinTime, b.layout.MaxTime, b.layout.Rows
 }
 
-// sumMeta is the checksum of the metadata that is written to a footer.
-func (l *layout) sumMeta() uint32 {
-	text, err := l.encode()
-	if err != nil {
-		return 0 // then it is found out when the block is next opened
-	}
-	return crc32.Checksum([]byte(text), castagnoli)
-}
-
 // rangeOfSegment is the time that the readable rows of a damaged segment span, and a minute around it: the lost ones were
 // sent at the same time. Without any it is all time.
 func rangeOfSegment(content []byte) lostRange {
@@ -281,13 +272,14 @@ func (s *Store) missing(p partition, from, to int64) string {
 	return ""
 }
 
-// snapshot is partialSnapshot for questions that cannot say that their answer is partial: it is store.ErrPartial then.
+// snapshot is partialSnapshot for questions that cannot say that their answer is partial: it is store.ErrPartial then, but
+// for callers who allow it.
 func (s *Store) snapshot(ctx context.Context, p partition, from, to int64) (*snapshot, error) {
 	snap, err := s.partialSnapshot(ctx, p, from, to)
 	if err != nil {
 		return nil, err
 	}
-	if snap.partial != "" {
+	if snap.partial != "" && !store.NoteMissing(ctx, snap.partial) {
 		snap.release()
 		return nil, fmt.Errorf("%s: %w", snap.partial, store.ErrPartial)
 	}
@@ -303,8 +295,8 @@ func (s *Store) forgetQuarantined(path string) {
 }
 
 // incompleteTrace is store.ErrPartial if spans of the traces asked for may be among what cannot be read: of one trace that was
-// found, near its spans; else anywhere in [from, to].
-func (s *Store) incompleteTrace(snap *snapshot, tenant string, hits []hit, traces int, from, to int64) error {
+// found, near its spans; else anywhere in [from, to]. A caller may allow that for what was found.
+func (s *Store) incompleteTrace(ctx context.Context, snap *snapshot, tenant string, hits []hit, traces int, from, to int64) error {
 	if snap.partial == "" {
 		return nil
 	}
@@ -319,6 +311,9 @@ func (s *Store) incompleteTrace(snap *snapshot, tenant string, hits []hit, trace
 		if s.missing(partition{tenantOf(tenant), spans}, from, to) == "" {
 			return nil
 		}
+	}
+	if (traces > 1 || len(hits) > 0) && store.NoteMissing(ctx, snap.partial) {
+		return nil
 	}
 	return fmt.Errorf("trace: %s: %w", snap.partial, store.ErrPartial)
 }

@@ -24,54 +24,23 @@ func tenantOf(t string) string { return cmp.Or(t, model.DefaultTenant) }
 // at is a time of SQL's as a time.Time.
 func at(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-// selected is a snapshot of the spans that a selection may have.
-func (s *Store) selected(ctx context.Context, sel *store.Selection) (*snapshot, error) {
+// ask begins a question about the spans that a selection may have, and takes a snapshot of them. done ends both.
+func (s *Store) ask(ctx context.Context, question string, sel *store.Selection) (snap *snapshot, done func(), err error) {
 	from, to := bounds(sel.Window)
-	return s.snapshot(ctx, partition{tenantOf(sel.Tenant), spans}, from, to)
+	return s.askAround(ctx, question, partition{tenantOf(sel.Tenant), spans}, from, to)
 }
 
-// Operations sums up spans by service, operation and kind. See store.Questions.
-func (s *Store) Operations(ctx context.Context, sel store.Selection, limit int) ([]store.OperationStat, error) {
-	end, err := s.begin(ctx, "operations")
+// askAround is ask for all rows of a partition in [from, to].
+func (s *Store) askAround(ctx context.Context, question string, p partition, from, to int64) (snap *snapshot, done func(), err error) {
+	end, err := s.begin(ctx, question)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer end()
-	snap, err := s.selected(ctx, &sel)
-	if err != nil {
-		return nil, err
+	if snap, err = s.snapshot(ctx, p, from, to); err != nil {
+		end()
+		return nil, nil, err
 	}
-	defer snap.release()
-	rows := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
-		where, ok := c.selection(&sel)
-		return "service,name,kind,status,duration", where, ok
-	})
-	out := []store.OperationStat{}
-	if rows == "" {
-		return out, nil
-	}
-	q := fmt.Sprintf(`SELECT service,name,kind,count(*) n,count(*) FILTER (status=%d),avg(duration)/1e9,
- quantile_cont(duration,[0.5,0.95,0.99]) FROM (%s) GROUP BY service,name,kind ORDER BY n DESC,service,name,kind LIMIT %d`,
-		model.StatusError, rows, limit)
-	err = s.engine.query(ctx, q, func(scan func(...any) error) error {
-		var o store.OperationStat
-		var kind uint8
-		var quantiles []any
-		if err := scan(&o.Service, &o.Operation, &kind, &o.Count, &o.Errors, &o.Mean, &quantiles); err != nil {
-			return err
-		}
-		o.Service, o.Operation, o.Kind = unclean(o.Service), unclean(o.Operation), model.SpanKind(kind)
-		for i, p := range []*float64{&o.P50, &o.P95, &o.P99} {
-			if i < len(quantiles) {
-				if v, ok := quantiles[i].(float64); ok {
-					*p = v / 1e9
-				}
-			}
-		}
-		out = append(out, o)
-		return nil
-	})
-	return out, err
+	return snap, func() { snap.release(); end() }, nil
 }
 
 // Timeline counts spans in steps of time. See store.Questions.
@@ -79,16 +48,11 @@ func (s *Store) Timeline(ctx context.Context, sel store.Selection, step time.Dur
 	if step <= 0 {
 		return nil, fmt.Errorf("timeline: step %s is not positive", step)
 	}
-	end, err := s.begin(ctx, "timeline")
+	snap, done, err := s.ask(ctx, "timeline", &sel)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
-	snap, err := s.selected(ctx, &sel)
-	if err != nil {
-		return nil, err
-	}
-	defer snap.release()
+	defer done()
 	// Steps are aligned to the start of the window, to the epoch if it has none.
 	origin := int64(0)
 	if !sel.From.IsZero() {
@@ -122,16 +86,11 @@ func (s *Store) Timeline(ctx context.Context, sel store.Selection, step time.Dur
 
 // SampleTraces picks traces that have a span in the selection. See store.Questions.
 func (s *Store) SampleTraces(ctx context.Context, sel store.Selection, order store.SampleOrder, limit int) ([]store.TraceRef, error) {
-	end, err := s.begin(ctx, "sample_traces")
+	snap, done, err := s.ask(ctx, "sample_traces", &sel)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
-	snap, err := s.selected(ctx, &sel)
-	if err != nil {
-		return nil, err
-	}
-	defer snap.release()
+	defer done()
 	rows := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		where, ok := c.selection(&sel)
 		return "trace_hi,trace_lo,span_id,ts,duration,status", where, ok
@@ -163,16 +122,11 @@ func (s *Store) SampleTraces(ctx context.Context, sel store.Selection, order sto
 
 // Values lists the distinct values of an attribute. See store.Questions.
 func (s *Store) Values(ctx context.Context, sel store.Selection, key string, limit int) ([]store.ValueStat, error) {
-	end, err := s.begin(ctx, "values")
+	snap, done, err := s.ask(ctx, "values", &sel)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
-	snap, err := s.selected(ctx, &sel)
-	if err != nil {
-		return nil, err
-	}
-	defer snap.release()
+	defer done()
 	rows := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		where, ok := c.selection(&sel)
 		text := c.attrText(key)
@@ -199,17 +153,12 @@ func (s *Store) Values(ctx context.Context, sel store.Selection, key string, lim
 
 // Impact counts the selected spans and the users in their traces. See store.Questions.
 func (s *Store) Impact(ctx context.Context, sel store.Selection, userKeys []string) (model.Impact, error) {
-	end, err := s.begin(ctx, "impact")
-	if err != nil {
-		return model.Impact{}, err
-	}
-	defer end()
 	from, to := bounds(sel.Window)
-	snap, err := s.snapshot(ctx, partition{tenantOf(sel.Tenant), spans}, addTime(from, -slackBefore), addTime(to, slackAfter))
+	snap, done, err := s.askAround(ctx, "impact", partition{tenantOf(sel.Tenant), spans}, addTime(from, -slackBefore), addTime(to, slackAfter))
 	if err != nil {
 		return model.Impact{}, err
 	}
-	defer snap.release()
+	defer done()
 	var out model.Impact
 	chosen := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		where, ok := c.selection(&sel)
@@ -257,19 +206,14 @@ func (s *Store) Impact(ctx context.Context, sel store.Selection, userKeys []stri
 
 // Health measures the telemetry itself in a window. See store.Questions.
 func (s *Store) Health(ctx context.Context, tenant string, w store.Window) (model.Telemetry, error) {
-	end, err := s.begin(ctx, "health")
-	if err != nil {
-		return model.Telemetry{}, err
-	}
-	defer end()
 	from, to := bounds(w)
 	wideFrom, wideTo := addTime(from, -slackBefore), addTime(to, slackAfter)
 	var out model.Telemetry
-	snap, err := s.snapshot(ctx, partition{tenantOf(tenant), spans}, wideFrom, wideTo)
+	snap, done, err := s.askAround(ctx, "health", partition{tenantOf(tenant), spans}, wideFrom, wideTo)
 	if err != nil {
 		return out, err
 	}
-	defer snap.release()
+	defer done()
 	inside := func(c *compiler) bool { return c.layout.MinTime <= to && c.layout.MaxTime >= from }
 	children := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		return "trace_hi,trace_lo,parent_id", between(from, to), inside(c)
@@ -312,19 +256,14 @@ func (s *Store) Health(ctx context.Context, tenant string, w store.Window) (mode
 
 // TemplateCounts counts log lines by template and operation in two windows. See store.Questions.
 func (s *Store) TemplateCounts(ctx context.Context, tenant string, a, b store.Window, limit int) ([]store.TemplateCount, error) {
-	end, err := s.begin(ctx, "template_counts")
-	if err != nil {
-		return nil, err
-	}
-	defer end()
 	fromA, toA := bounds(a)
 	fromB, toB := bounds(b)
 	from, to := min(fromA, fromB), max(toA, toB)
-	logSnap, err := s.snapshot(ctx, partition{tenantOf(tenant), logs}, from, to)
+	logSnap, done, err := s.askAround(ctx, "template_counts", partition{tenantOf(tenant), logs}, from, to)
 	if err != nil {
 		return nil, err
 	}
-	defer logSnap.release()
+	defer done()
 	inA, inB := "("+between(fromA, toA)+")", "("+between(fromB, toB)+")"
 	lines := union(logs, logSnap.blocks, func(c *compiler) (string, string, bool) {
 		return fmt.Sprintf("ts,trace_hi,trace_lo,service,template,severity,%s body,%s in_a,%s in_b",
@@ -384,18 +323,13 @@ func (s *Store) TemplateCounts(ctx context.Context, tenant string, a, b store.Wi
 // A call counts when its client or producer span started in the window; what it led to may have started a little
 // outside. A consumer belongs to the producer that is its parent or that one of its links names.
 func (s *Store) Edges(ctx context.Context, tenant string, w store.Window, limit int) ([]store.EdgeStat, error) {
-	end, err := s.begin(ctx, "edges")
-	if err != nil {
-		return nil, err
-	}
-	defer end()
 	from, to := bounds(w)
 	entryFrom, entryTo := addTime(from, -time.Minute), addTime(to, slackAfter)
-	snap, err := s.snapshot(ctx, partition{tenantOf(tenant), spans}, entryFrom, entryTo)
+	snap, done, err := s.askAround(ctx, "edges", partition{tenantOf(tenant), spans}, entryFrom, entryTo)
 	if err != nil {
 		return nil, err
 	}
-	defer snap.release()
+	defer done()
 	out := []store.EdgeStat{}
 	exits := union(spans, snap.blocks, func(c *compiler) (string, string, bool) {
 		return fmt.Sprintf("trace_hi,trace_lo,span_id,service,kind,status,ts,duration,%s db,%s dbname,%s mq,%s mqname,%s remote",

@@ -53,6 +53,8 @@ type Options struct {
 	// sliceBytes and sliceAge say when the open slice of the tail is closed and written out.
 	sliceBytes int64
 	sliceAge   time.Duration
+	// sketchRows is how many spans sketches must know of before they answer instead of the spans themselves.
+	sketchRows int64
 }
 
 func (o *Options) setDefaults() {
@@ -76,6 +78,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.sliceAge <= 0 {
 		o.sliceAge = 10 * time.Second
+	}
+	if o.sketchRows <= 0 {
+		o.sketchRows = 1_000_000
 	}
 }
 

@@ -49,15 +49,9 @@ func (s *Store) relatedSpans(ctx context.Context, q store.Query) (page store.Pag
 	if err != nil {
 		return page, err
 	}
-	if page.More = len(hits) > q.Limit; page.More {
-		hits = hits[:q.Limit]
-	}
-	if page.Rows, err = s.fetchSpans(ctx, hits); err != nil {
+	if page, err = pageOf(ctx, hits, q.Limit, s.fetchSpans, spanKey); err != nil {
 		return page, err
 	}
-	slices.SortStableFunc(page.Rows, func(a, b model.Span) int {
-		return cmp.Or(cmp.Compare(b.Start, a.Start), cmp.Compare(b.SpanID.Uint64(), a.SpanID.Uint64()))
-	})
 	if snap.partial != "" {
 		partial = append(partial, snap.partial)
 	}

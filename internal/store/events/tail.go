@@ -104,7 +104,7 @@ func (s *Store) writeRows(path string, p partition, rows *partRows, durable bool
 		return nil, diskError("begin block", err)
 	}
 	if !durable {
-		w.filters = nil // the tail's files are read once or twice
+		w.filters, w.sketches = nil, nil // the tail's files are read once or twice
 	}
 	for _, r := range rows.spans {
 		if err := w.span(r); err != nil {
@@ -126,9 +126,8 @@ func (w *blockWriter) finish(p partition, durable bool) (*block, error) {
 	if err := w.close(durable); err != nil {
 		return nil, err
 	}
-	b := &block{Tenant: p.tenant, Signal: p.signal, Size: w.size, CRC: w.sum.Sum32(), path: w.name, layout: w.layout}
+	b := &block{Tenant: p.tenant, Signal: p.signal, Size: w.size, CRC: w.sum.Sum32(), Meta: w.meta, path: w.name, layout: w.layout}
 	b.describe()
-	b.Meta = w.layout.sumMeta()
 	return b, nil
 }
 
@@ -241,6 +240,7 @@ func (s *Store) removeDead(b *block) {
 	if !b.dead || b.refs > 0 {
 		return
 	}
+	s.catalog.filters.forget(b)
 	if err := ignoreMissing(s.disk.Remove(b.path)); err != nil {
 		s.log.Warn("remove block; it will be removed at the next start", "block", b.path, "error", err)
 	}

@@ -54,8 +54,11 @@ func (d *difference) ofTraces(ctx context.Context) ([]valueCount, error) {
 	sampled := t.count()
 	if d.everyB > 1 && sampled > 0 {
 		scale := float64(d.out.B) / float64(sampled)
+		d.out.SampledB = sampled
 		for i := range t.counts {
 			c := &t.counts[i]
+			p := float64(c.b) / float64(sampled)
+			c.errorB = 2 * math.Sqrt(p*(1-p)/float64(sampled)) * float64(d.out.B)
 			c.b, c.secondsB = int64(math.Round(float64(c.b)*scale)), c.secondsB*scale
 		}
 	}
