@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict fuzz soak help
+.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict bench-events fuzz soak help
 
 build: ## write bin/triage and bin/accuracy
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
@@ -46,8 +46,8 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	done
 
 SOAK ?= 2000
-soak: ## run SOAK random sequences of operations and faults against the event store
-	TRIAGE_SOAK=$(SOAK) go test -tags $(TAGS) -run '^TestRandomFaults$$' -timeout 24h ./internal/store/events
+soak: ## kill the event store 200 times, flip bits, and run SOAK random sequences of operations and faults
+	TRIAGE_SOAK=$(SOAK) go test -tags $(TAGS) -run '^(TestKill|TestKillInPhases|Test.*FlippedBit.*|TestRandomFaults)$$' -timeout 24h ./internal/store/events
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -55,3 +55,7 @@ help: ## list the targets
 ROWS ?= 10000000
 bench-verdict: ## measure a verdict over ROWS spans and as many log lines
 	TRIAGE_BENCH_ROWS=$(ROWS) go test -tags $(TAGS) -run '^$$' -bench Verdict -benchtime 5x -timeout 60m ./internal/diagnose
+
+SIZE ?= 5M
+bench-events: ## measure the event store against its goals, over SIZE spans and as many log lines
+	go run -tags $(TAGS) ./bench/events --size $(SIZE) $(BENCH_ARGS)

@@ -16,6 +16,14 @@ import (
 // soakEnv asks for so many random sequences; there are few without it.
 const soakEnv = "TRIAGE_SOAK"
 
+// soaking is how often a test repeats something: more often where it was asked to take its time.
+func soaking(usually, soak int) int {
+	if os.Getenv(soakEnv) != "" {
+		return soak
+	}
+	return usually
+}
+
 // TestRandomFaults runs random operations on a disk that fails, against a model of which batches were acknowledged.
 func TestRandomFaults(t *testing.T) {
 	rounds, first := 12, uint64(1)

@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,9 +96,12 @@ func TestKill(t *testing.T) {
 		t.Skip("starts and kills processes")
 	}
 	dir := t.TempDir()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
 	acked := map[int]bool{}
 	highest := 0
-	for round := range 6 {
+	for round := range soaking(6, 50) {
 		cmd := exec.Command(os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s_FROM=%d", childEnv, highest+100))
 		cmd.Stderr = os.Stderr
@@ -106,7 +112,7 @@ func TestKill(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		want := len(acked) + 40 + 97*round // so that each round dies at another point
+		want := len(acked) + 40 + 97*(round%6) + random.IntN(100) // so that each round dies at another point
 		lines := bufio.NewReader(out)
 		for killed := false; ; {
 			line, err := lines.ReadString('\n')
@@ -136,13 +142,19 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// killFS kills the process at a call of those that change something.
+// killFS kills the process at a call of those that change something, but for what is appended to the WAL meanwhile.
 type killFS struct {
 	osFS
-	left int // calls until then; 0 is never
+	mu   sync.Mutex // guards left
+	left int        // calls until then; 0 is never
 }
 
-func (k *killFS) call() {
+func (k *killFS) call(name string) {
+	if dir := filepath.Base(filepath.Dir(name)); dir == "wal" && strings.HasSuffix(name, segmentSuffix) || filepath.Base(name) == "wal" {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.left--; k.left == 0 {
 		if p, err := os.FindProcess(os.Getpid()); err == nil {
 			_ = p.Kill()
@@ -152,24 +164,26 @@ func (k *killFS) call() {
 }
 
 func (k *killFS) Create(name string) (File, error) {
-	k.call()
+	k.call(name)
 	f, err := k.osFS.Create(name)
-	return killFile{f, k}, err
+	return killFile{f, k, name}, err
 }
 
-func (k *killFS) Rename(from, to string) error { k.call(); return k.osFS.Rename(from, to) }
-func (k *killFS) Remove(name string) error     { k.call(); return k.osFS.Remove(name) }
-func (k *killFS) SyncDir(dir string) error     { k.call(); return k.osFS.SyncDir(dir) }
+func (k *killFS) Rename(from, to string) error { k.call(to); return k.osFS.Rename(from, to) }
+func (k *killFS) Remove(name string) error     { k.call(""); return k.osFS.Remove(name) }
+func (k *killFS) SyncDir(dir string) error     { k.call(dir); return k.osFS.SyncDir(dir) }
 
 type killFile struct {
 	File
-	fs *killFS
+	fs   *killFS
+	name string
 }
 
-func (f killFile) Write(p []byte) (int, error) { f.fs.call(); return f.File.Write(p) }
-func (f killFile) Sync() error                 { f.fs.call(); return f.File.Sync() }
+func (f killFile) Write(p []byte) (int, error) { f.fs.call(f.name); return f.File.Write(p) }
+func (f killFile) Sync() error                 { f.fs.call(f.name); return f.File.Sync() }
 
-// dieInPhase appends some batches, prints their numbers, and dies at a call of a flush, a merge or retention.
+// dieInPhase appends some batches, prints their numbers, and dies at a call of a flush, a merge or retention, while other
+// goroutines append more.
 func dieInPhase(dir string) error {
 	first, err := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
 	if err != nil {
@@ -217,7 +231,18 @@ func dieInPhase(dir string) error {
 			return err
 		}
 	}
+	disk.mu.Lock()
 	disk.left = at
+	disk.mu.Unlock()
+	for worker := range 3 {
+		go func() {
+			for n := first + 100 + worker; ; n += 3 {
+				if add(n, 0) != nil {
+					return
+				}
+			}
+		}()
+	}
 	switch phase {
 	case "flush":
 		err = s.flushAll(ctx)
@@ -230,8 +255,8 @@ func dieInPhase(dir string) error {
 	return fmt.Errorf("%s ended before call %d: %v", phase, at, err)
 }
 
-// TestKillInPhases kills a process at calls of flushes, merges and retention, on one directory each: with the six of
-// TestKill, a quarter of all kills in each.
+// TestKillInPhases kills a process at calls of flushes, merges and retention, under load, on one directory each: with
+// those of TestKill, a quarter of all kills in each.
 func TestKillInPhases(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
@@ -240,10 +265,15 @@ func TestKillInPhases(t *testing.T) {
 		t.Run(phase, func(t *testing.T) {
 			dir := t.TempDir()
 			acked, highest := map[int]bool{}, 0
-			for _, at := range []int{1, 3, 5, 7, 9, 11} {
+			for round := range soaking(6, 50) {
+				at := 1 + 2*(round%6) // and the next call in every other six rounds
+				if round/6%2 == 1 {
+					at++
+				}
+				at = min(at, 11)
 				cmd := exec.Command(os.Args[0], "-test.run=^$")
 				cmd.Env = append(os.Environ(), childEnv+"="+dir, childEnv+"_PHASE="+phase, fmt.Sprintf("%s_AT=%d", childEnv, at),
-					fmt.Sprintf("%s_FROM=%d", childEnv, highest+100))
+					fmt.Sprintf("%s_FROM=%d", childEnv, highest+1000))
 				var complaint strings.Builder
 				cmd.Stderr = &complaint
 				out, err := cmd.Output()
@@ -259,8 +289,8 @@ func TestKillInPhases(t *testing.T) {
 				}
 				checkKilled(t, dir, acked, highest)
 			}
-			if len(acked) != 18 {
-				t.Errorf("%d batches were acknowledged, want 18", len(acked))
+			if least := 3 * soaking(6, 50); len(acked) < least {
+				t.Errorf("%d batches were acknowledged, want %d and more", len(acked), least)
 			}
 		})
 	}

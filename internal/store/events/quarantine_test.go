@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -74,6 +75,19 @@ func checkPartial(t *testing.T, s *Store, what string) {
 	if _, err := s.Trace(ctx, "", model.TraceIDFrom(1, 0)); !errors.Is(err, store.ErrPartial) {
 		t.Fatalf("%s: the lost trace: %v, want ErrPartial", what, err)
 	}
+	// Whoever can say that an answer is partial gets one, but never that the lost trace is not there.
+	allowing, missing := store.AllowPartial(ctx)
+	if ops, err := s.Operations(allowing, store.Selection{}, 10); err != nil || len(ops) != 1 || ops[0].Count != 3 || missing.String() == "" {
+		t.Fatalf("%s: a judge's question that may be partial: %v, missing %q, %v", what, ops, missing, err)
+	}
+	if _, err := s.Trace(allowing, "", model.TraceIDFrom(1, 0)); !errors.Is(err, store.ErrPartial) {
+		t.Fatalf("%s: the lost trace of a caller that allows a part: %v, want ErrPartial", what, err)
+	}
+	allowing, missing = store.AllowPartial(ctx)
+	day := store.Window{From: testTime.Add(23 * time.Hour), To: testTime.Add(25 * time.Hour)}
+	if _, err := s.Operations(allowing, store.Selection{Window: day}, 10); err != nil || missing.String() != "" {
+		t.Fatalf("%s: a time of which nothing is lost: missing %q, %v", what, missing, err)
+	}
 }
 
 func TestFlippedBitInABlock(t *testing.T) {
@@ -87,7 +101,7 @@ func TestFlippedBitInABlock(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	places := []int{0, 5, size / 2, size - 9, size - 6, size - 1}
-	for range 6 {
+	for range soaking(6, 500) {
 		places = append(places, random.IntN(size))
 	}
 	for i, at := range places {
@@ -214,6 +228,56 @@ func TestFlippedBitInTheManifest(t *testing.T) {
 	if s, err := Open(context.Background(), Options{Dir: dir}); err == nil {
 		s.Close()
 		t.Error("a store without a readable manifest was opened")
+	}
+}
+
+// TestAnyFlippedBitInTheWAL flips bits at random places: of five batches at most the one that is hit is lost, and that is
+// said. Of the last frame nobody knows whether it was ever acknowledged, so it counts as torn.
+func TestAnyFlippedBitInTheWAL(t *testing.T) {
+	proto := t.TempDir()
+	s := openTest(t, proto, nil)
+	appendBatches(t, s, 0, 5)
+	crash(t, s)
+	whole, err := os.ReadFile(segments(t, proto)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var starts []int // of frames
+	for at := len(walMagic); at < len(whole); at += frameHeader + int(binary.LittleEndian.Uint32(whole[at:])) {
+		starts = append(starts, at)
+	}
+	if len(starts) != 5 {
+		t.Fatalf("%d frames, want 5", len(starts))
+	}
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	var places []int
+	for _, at := range starts {
+		places = append(places, at, at+1, at+2, at+3, at+5, at+frameHeader)
+	}
+	for range soaking(12, 500) {
+		places = append(places, random.IntN(len(whole)))
+	}
+	for _, at := range places {
+		bit := uint(random.IntN(8))
+		what := fmt.Sprintf("seed %d, byte %d of %d, bit %d", seed, at, len(whole), bit)
+		dir := filepath.Join(t.TempDir(), "store")
+		if err := os.CopyFS(dir, os.DirFS(proto)); err != nil {
+			t.Fatal(err)
+		}
+		flip(t, segments(t, dir)[0], at, bit)
+		s := openTest(t, dir, nil)
+		page, err := s.Spans(t.Context(), store.Query{Where: search.All{}, Limit: 100})
+		last, magic := at >= starts[4], at < len(walMagic)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", what, err)
+		case magic && (len(page.Rows) != 0 || page.Partial == ""):
+			t.Errorf("%s: %d spans of a file that is none, partial %q", what, len(page.Rows), page.Partial)
+		case !magic && (len(page.Rows) != 12 || page.Partial == "" && !last):
+			t.Errorf("%s: %d spans, partial %q; want those of the four whole batches", what, len(page.Rows), page.Partial)
+		}
+		crash(t, s)
 	}
 }
 

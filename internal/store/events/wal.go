@@ -72,12 +72,22 @@ func readSegment(b []byte, newest bool, fn func(payload []byte) error) (bad []da
 		length := int64(binary.LittleEndian.Uint32(b[at:]))
 		sum := binary.LittleEndian.Uint32(b[at+4:])
 		if length == 0 || length > maxRecord || length > left-frameHeader {
-			// The length is wrong or what it promises was never written; nothing behind it can be found.
+			// The length is wrong or what it promises was never written.
+			if next := nextRecord(b, at+1); next > 0 {
+				bad = append(bad, damage{at, next - at, false})
+				at = next
+				continue
+			}
 			return append(bad, damage{at, left, newest && (length > left-frameHeader || allZero(b[at:]))}), nil
 		}
 		payload := b[at+frameHeader : at+frameHeader+length : at+frameHeader+length]
 		end := at + frameHeader + length
 		if crc32.Checksum(payload, castagnoli) != sum {
+			if end != size && !isRecord(b, end) && !allZero(b[end:]) { // then the length may be wrong, too
+				if next := nextRecord(b, at+1); next > 0 {
+					end = next
+				}
+			}
 			bad = append(bad, damage{at, end - at, newest && (end == size || allZero(b[end:]))})
 		} else if err := fn(payload); err != nil {
 			if !errors.Is(err, errRecord) {
@@ -88,6 +98,29 @@ func readSegment(b []byte, newest bool, fn func(payload []byte) error) (bad []da
 		at = end
 	}
 	return bad, nil
+}
+
+// nextRecord finds the first whole record from an offset on, after a length that is wrong; 0 if there is none.
+func nextRecord(b []byte, from int64) int64 {
+	for at := from; at < int64(len(b)); at++ {
+		if isRecord(b, at) {
+			return at
+		}
+	}
+	return 0
+}
+
+// isRecord tells whether a frame with a record stands at an offset.
+func isRecord(b []byte, at int64) bool {
+	left := int64(len(b)) - at - frameHeader
+	if left < 1 || b[at+frameHeader] != recordVersion {
+		return false
+	}
+	length := int64(binary.LittleEndian.Uint32(b[at:]))
+	if length == 0 || length > maxRecord || length > left {
+		return false
+	}
+	return crc32.Checksum(b[at+frameHeader:][:length], castagnoli) == binary.LittleEndian.Uint32(b[at+4:])
 }
 
 func allZero(b []byte) bool {
