@@ -2,6 +2,7 @@ package app
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 
 	"triage/internal/ingest"
@@ -54,7 +55,7 @@ func (p *processes) learn(service, host, pid string) {
 	if len(p.pids) >= maxProcesses {
 		clear(p.pids) // the living ones are learned again with their next batch
 	}
-	p.pids[n] = service
+	p.pids[n] = strings.Clone(service) // a batch's strings may be parts of a whole request
 }
 
 func (p *processes) services() map[int]string {

@@ -287,8 +287,11 @@ func newForm(sc *scan, leaf uint64) *form {
 
 // squeeze writes runs of spaces as one and leaders as two dots, as scan counts them.
 func squeeze(delim string) string {
-	if delim == "" || delim == " " {
-		return delim
+	if delim == "" {
+		return ""
+	}
+	if delim == " " {
+		return " " // no part of a line, which may be part of a whole request
 	}
 	out := make([]byte, 0, len(delim))
 	for i := range len(delim) {

@@ -49,7 +49,7 @@ const maxDensity = 16
 
 // decoder turns request bytes into rows. Data has passed check. Bytes that
 // are no such request are an error; rows that cannot be stored go to
-// the sieve's counts. Nothing it makes refers to data afterwards.
+// the sieve's counts. What it makes may share data's memory.
 type decoder interface {
 	// check finds what is wrong with the bytes, and where, and tells about how much memory decoding will take.
 	check(data []byte, sig signal, enc encoding) (cost int64, err error)

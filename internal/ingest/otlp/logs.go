@@ -3,6 +3,7 @@ package otlp
 import (
 	"strings"
 
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"triage/internal/model"
@@ -37,9 +38,23 @@ func (s *sieve) logs(ld plog.Logs) {
 
 // log converts one record and tells whether it can be stored.
 func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr) bool {
-	// OpenTelemetry: who receives a record without an observed time sets it, and a record without a time happened when it
-	// was observed.
-	at, observed := lr.Timestamp(), lr.ObservedTimestamp()
+	if !s.date(out, lr.Timestamp(), lr.ObservedTimestamp()) {
+		return false
+	}
+	out.TraceID, out.SpanID = model.TraceID(lr.TraceID()), model.SpanID(lr.SpanID())
+	out.Flags = uint32(lr.Flags())
+	out.SeverityText = s.name(lr.SeverityText())
+	out.Severity = severityFrom(int32(lr.SeverityNumber()), out.SeverityText)
+	out.EventName = s.name(lr.EventName())
+	out.Body = s.value(lr.Body())
+	out.Attrs = s.attrs(lr.Attributes(), slab)
+	out.DroppedAttrs = lr.DroppedAttributesCount() + past(lr.Attributes().Len())
+	return true
+}
+
+// date sets when a record was written, and tells whether it can be stored. OpenTelemetry: who receives a record without an
+// observed time sets it, and a record without a time happened when it was observed.
+func (s *sieve) date(out *model.LogRecord, at, observed pcommon.Timestamp) bool {
 	var ok bool
 	if out.Observed, ok = s.time(observed); !ok || observed == 0 {
 		out.Observed = s.now.UnixNano()
@@ -51,19 +66,15 @@ func (s *sieve) log(out *model.LogRecord, lr plog.LogRecord, slab *[]model.Attr)
 	if at == 0 {
 		out.Time = out.Observed
 	}
-	out.TraceID, out.SpanID = model.TraceID(lr.TraceID()), model.SpanID(lr.SpanID())
-	out.Flags = uint32(lr.Flags())
-	out.SeverityText = s.name(lr.SeverityText())
-	if n := lr.SeverityNumber(); n > 0 && n <= plog.SeverityNumberFatal4 {
-		out.Severity = model.Severity(n)
-	} else {
-		out.Severity = severityOf(out.SeverityText)
-	}
-	out.EventName = s.name(lr.EventName())
-	out.Body = s.value(lr.Body())
-	out.Attrs = s.attrs(lr.Attributes(), slab)
-	out.DroppedAttrs = lr.DroppedAttributesCount() + past(lr.Attributes().Len())
 	return true
+}
+
+// severityFrom is a severity by its number, or by its name where that is none.
+func severityFrom(n int32, text string) model.Severity {
+	if n > 0 && n <= int32(plog.SeverityNumberFatal4) {
+		return model.Severity(n)
+	}
+	return severityOf(text)
 }
 
 // severityOf reads the severity's usual names, for senders that give no number; 0 if it is none of them.

@@ -88,7 +88,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		sink:       o.Sink,
-		decoder:    newPdataDecoder(),
+		decoder:    wireDecoder{newPdataDecoder()},
 		translator: newTranslator(newDeltas(o.MaxDeltaSeries, o.DeltaIdle, o.Registerer)),
 		bodies:     &ingest.BodyReader{Max: o.MaxBody},
 		maxCost:    maxDensity * max(o.MaxBody, o.MaxGRPCMessage),

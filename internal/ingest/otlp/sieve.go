@@ -64,6 +64,12 @@ func newSieve(b *model.Batch, sig signal, now time.Time) *sieve {
 	return &sieve{batch: b, sig: sig, now: now, rejected: map[string]int{}, repaired: map[string]int{}}
 }
 
+// reset forgets all rows, for another decoder to read the same request.
+func (s *sieve) reset() {
+	s.batch.Spans, s.batch.Logs = nil, nil
+	*s = *newSieve(s.batch, s.sig, s.now)
+}
+
 // where is the way to the row being taken in.
 func (s *sieve) where() string {
 	names := [...][3]string{
@@ -164,7 +170,11 @@ func lastRune(t string) int {
 
 // resource makes the one Resource that all rows of an OTLP resource share.
 func (s *sieve) resource(r pcommon.Resource, schemaURL string) *model.Resource {
-	res := &model.Resource{Attrs: s.attrs(r.Attributes(), nil), SchemaURL: s.name(schemaURL)}
+	return s.newResource(s.attrs(r.Attributes(), nil), schemaURL)
+}
+
+func (s *sieve) newResource(attrs model.Attrs, schemaURL string) *model.Resource {
+	res := &model.Resource{Attrs: attrs, SchemaURL: s.name(schemaURL)}
 	res.Service = s.name(res.Attrs.Str("service.name"))
 	if res.Service == "" {
 		res.Service = unknownService
@@ -185,8 +195,7 @@ func (s *sieve) scope(c pcommon.InstrumentationScope, schemaURL string) *model.S
 }
 
 // attrs converts attributes into the free part of slab, which may be nil, and returns them with no capacity to spare.
-// Where a key comes twice, the last value counts;
-// past maxParts none does.
+// Where a key comes twice, the last value counts; past maxParts none does.
 func (s *sieve) attrs(m pcommon.Map, slab *[]model.Attr) model.Attrs {
 	n := min(m.Len(), maxParts)
 	if n == 0 {
@@ -203,37 +212,46 @@ func (s *sieve) attrs(m pcommon.Map, slab *[]model.Attr) model.Attrs {
 	} else {
 		out = make(model.Attrs, 0, n)
 	}
-	var seen uint64          // one bit for each key's length and ends: most keys need no comparison to be known as new
-	var index map[string]int // where a key is, once there are too many to look at each
+	set := attrSet{out: out}
 	for k, v := range m.All() {
-		if len(out) == n {
+		if len(set.out) == n {
 			break
 		}
-		k = s.name(k)
-		bit := keyBit(k)
-		if index == nil && seen&bit == 0 {
-			seen |= bit
-			out = append(out, model.Attr{Key: k, Value: s.value(v)})
-			continue
-		}
-		if index == nil && len(out) < manyAttrs {
-			out = out.Set(k, s.value(v))
-			continue
-		}
-		if index == nil {
-			index = make(map[string]int, n)
-			for i := range out {
-				index[out[i].Key] = i
-			}
-		}
-		if i, ok := index[k]; ok {
-			out[i].Value = s.value(v)
-			continue
-		}
-		index[k] = len(out)
-		out = append(out, model.Attr{Key: k, Value: s.value(v)})
+		set.add(s.name(k), s.value(v))
 	}
-	return out
+	return set.out
+}
+
+// attrSet collects attributes. Where a key comes twice, the last value counts.
+type attrSet struct {
+	out   model.Attrs
+	seen  uint64         // one bit for each key's length and ends: most keys need no comparison to be known as new
+	index map[string]int // where a key is, once there are too many to look at each
+}
+
+func (a *attrSet) add(k string, v model.Value) {
+	bit := keyBit(k)
+	if a.index == nil && a.seen&bit == 0 {
+		a.seen |= bit
+		a.out = append(a.out, model.Attr{Key: k, Value: v})
+		return
+	}
+	if a.index == nil && len(a.out) < manyAttrs {
+		a.out = a.out.Set(k, v)
+		return
+	}
+	if a.index == nil {
+		a.index = make(map[string]int, cap(a.out))
+		for i := range a.out {
+			a.index[a.out[i].Key] = i
+		}
+	}
+	if i, ok := a.index[k]; ok {
+		a.out[i].Value = v
+		return
+	}
+	a.index[k] = len(a.out)
+	a.out = append(a.out, model.Attr{Key: k, Value: v})
 }
 
 // manyAttrs is from how many attributes on a map finds a key sooner than looking at each.

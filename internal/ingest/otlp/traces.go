@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"triage/internal/model"
@@ -36,12 +37,62 @@ func (s *sieve) traces(td ptrace.Traces) {
 
 // span converts one span and tells whether it can be stored.
 func (s *sieve) span(out *model.Span, sp ptrace.Span, slab *[]model.Attr) bool {
-	out.TraceID, out.SpanID = model.TraceID(sp.TraceID()), model.SpanID(sp.SpanID())
+	if !s.place(out, model.TraceID(sp.TraceID()), model.SpanID(sp.SpanID()), sp.StartTimestamp(), sp.EndTimestamp()) {
+		return false
+	}
+	out.ParentID = model.SpanID(sp.ParentSpanID())
+	out.TraceState = s.name(sp.TraceState().AsRaw())
+	out.Flags = sp.Flags()
+	out.Name = s.name(sp.Name())
+	out.Kind = kindOf(int32(sp.Kind()))
+	out.Status = statusOf(int32(sp.Status().Code()))
+	out.StatusMessage = s.text(sp.Status().Message(), maxValue)
+	out.Attrs = s.attrs(sp.Attributes(), slab)
+	out.DroppedAttrs = sp.DroppedAttributesCount() + past(sp.Attributes().Len())
+	out.DroppedEvents = sp.DroppedEventsCount()
+	out.DroppedLinks = sp.DroppedLinksCount()
+
+	if n := sp.Events().Len(); n > 0 {
+		out.Events = make([]model.SpanEvent, 0, min(n, maxParts))
+		if more := past(n); more > 0 {
+			s.lose(tooMany, int(more))
+			out.DroppedEvents += more
+		}
+		for _, e := range sp.Events().All() {
+			if len(out.Events) == maxParts {
+				break
+			}
+			out.Events = append(out.Events, model.SpanEvent{
+				Time: s.eventTime(out, e.Timestamp()), Name: s.name(e.Name()), Attrs: s.attrs(e.Attributes(), nil), DroppedAttrs: e.DroppedAttributesCount(),
+			})
+		}
+	}
+	if n := sp.Links().Len(); n > 0 {
+		out.Links = make([]model.Link, 0, min(n, maxParts))
+		if more := past(n); more > 0 {
+			s.lose(tooMany, int(more))
+			out.DroppedLinks += more
+		}
+		for _, l := range sp.Links().All() {
+			if len(out.Links) == maxParts {
+				break
+			}
+			out.Links = append(out.Links, model.Link{
+				TraceID: model.TraceID(l.TraceID()), SpanID: model.SpanID(l.SpanID()), TraceState: s.name(l.TraceState().AsRaw()),
+				Flags: l.Flags(), Attrs: s.attrs(l.Attributes(), nil), DroppedAttrs: l.DroppedAttributesCount(),
+			})
+		}
+	}
+	return true
+}
+
+// place sets which span it is and when it was, and tells whether it can be stored.
+func (s *sieve) place(out *model.Span, trace model.TraceID, id model.SpanID, start, end pcommon.Timestamp) bool {
+	out.TraceID, out.SpanID = trace, id
 	if out.TraceID.IsZero() || out.SpanID.IsZero() {
 		s.reject(noID, 1, func() string { return s.where() + ": trace or span ID missing" })
 		return false
 	}
-	start, end := sp.StartTimestamp(), sp.EndTimestamp()
 	switch {
 	case start == 0 && end == 0:
 		s.reject(noTime, 1, func() string { return s.where() + ": neither start nor end" })
@@ -63,60 +114,33 @@ func (s *sieve) span(out *model.Span, sp ptrace.Span, slab *[]model.Attr) bool {
 		s.lose(farEnd, 1)
 	}
 	out.Duration = int64(end - start)
-
-	out.ParentID = model.SpanID(sp.ParentSpanID())
-	out.TraceState = s.name(sp.TraceState().AsRaw())
-	out.Flags = sp.Flags()
-	out.Name = s.name(sp.Name())
-	if k := sp.Kind(); k >= 0 && k <= ptrace.SpanKindConsumer {
-		out.Kind = model.SpanKind(k)
-	}
-	if c := sp.Status().Code(); c >= 0 && c <= ptrace.StatusCodeError {
-		out.Status = model.StatusCode(c)
-	}
-	out.StatusMessage = s.text(sp.Status().Message(), maxValue)
-	out.Attrs = s.attrs(sp.Attributes(), slab)
-	out.DroppedAttrs = sp.DroppedAttributesCount() + past(sp.Attributes().Len())
-	out.DroppedEvents = sp.DroppedEventsCount()
-	out.DroppedLinks = sp.DroppedLinksCount()
-
-	if n := sp.Events().Len(); n > 0 {
-		out.Events = make([]model.SpanEvent, 0, min(n, maxParts))
-		if more := past(n); more > 0 {
-			s.lose(tooMany, int(more))
-			out.DroppedEvents += more
-		}
-		for _, e := range sp.Events().All() {
-			if len(out.Events) == maxParts {
-				break
-			}
-			at, ok := s.time(e.Timestamp())
-			if at == 0 || !ok {
-				at = out.Start
-				s.repaired[noEventTime]++
-			}
-			out.Events = append(out.Events, model.SpanEvent{
-				Time: at, Name: s.name(e.Name()), Attrs: s.attrs(e.Attributes(), nil), DroppedAttrs: e.DroppedAttributesCount(),
-			})
-		}
-	}
-	if n := sp.Links().Len(); n > 0 {
-		out.Links = make([]model.Link, 0, min(n, maxParts))
-		if more := past(n); more > 0 {
-			s.lose(tooMany, int(more))
-			out.DroppedLinks += more
-		}
-		for _, l := range sp.Links().All() {
-			if len(out.Links) == maxParts {
-				break
-			}
-			out.Links = append(out.Links, model.Link{
-				TraceID: model.TraceID(l.TraceID()), SpanID: model.SpanID(l.SpanID()), TraceState: s.name(l.TraceState().AsRaw()),
-				Flags: l.Flags(), Attrs: s.attrs(l.Attributes(), nil), DroppedAttrs: l.DroppedAttributesCount(),
-			})
-		}
-	}
 	return true
+}
+
+// eventTime is when an event of a span happened.
+func (s *sieve) eventTime(span *model.Span, at pcommon.Timestamp) int64 {
+	ns, ok := s.time(at)
+	if ns == 0 || !ok {
+		s.repaired[noEventTime]++
+		return span.Start
+	}
+	return ns
+}
+
+// kindOf is a span kind by its number; one that nobody knows is unspecified.
+func kindOf(n int32) model.SpanKind {
+	if n < 0 || n > int32(model.SpanConsumer) {
+		return model.SpanUnspecified
+	}
+	return model.SpanKind(n)
+}
+
+// statusOf is a status by its number; one that nobody knows is unset.
+func statusOf(n int32) model.StatusCode {
+	if n < 0 || n > int32(model.StatusError) {
+		return model.StatusUnset
+	}
+	return model.StatusCode(n)
 }
 
 // past is how many of n parts are past the limit.
