@@ -124,19 +124,38 @@ func fillBench(b *testing.B, n int) *Store {
 	return s
 }
 
+// BenchmarkMerge merges four blocks by column and by row, which gives the same block.
 func BenchmarkMerge(b *testing.B) {
-	for b.Loop() {
-		b.StopTimer()
-		s := fillBench(b, 400_000)
-		b.StartTimer()
-		if err := s.mergeEverything(context.Background()); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		s.Close()
-		b.StartTimer()
+	const rows = 200_000
+	s := fillBench(b, rows)
+	defer s.Close()
+	p := partition{"default", spans}
+	inputs := s.catalog.blocks[p]
+	for _, how := range []struct {
+		name  string
+		merge func(context.Context, *blockWriter, []*block) (int64, error)
+	}{{"columns", s.mergeColumns}, {"rows", s.mergeRows}} {
+		b.Run(how.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				v := newSurvey(p.signal)
+				for _, in := range inputs {
+					v.block(in.layout)
+				}
+				w, err := newBlockWriter(s.disk, s.dir("tmp")+"/merged.parquet", p.signal, v.layout())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := how.merge(b.Context(), w, inputs); err != nil || n != rows {
+					b.Fatalf("merged %d rows: %v", n, err)
+				}
+				if _, err := w.finish(p, true); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "spans/s")
+		})
 	}
-	b.ReportMetric(float64(b.N*400_000)/b.Elapsed().Seconds(), "spans/s")
 }
 
 func resident() float64 {

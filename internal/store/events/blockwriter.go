@@ -46,7 +46,8 @@ type blockWriter struct {
 	disk   FS
 	name   string
 
-	columns []column // all, in the schema's order
+	columns []column       // all, in the schema's order
+	byName  map[string]int // in columns
 	// What nearly every row has.
 	ts, observed, duration                        *array.Int64Builder
 	traceHi, traceLo, spanID, parentID, templates *array.Uint64Builder
@@ -150,6 +151,10 @@ func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, er
 		w.attrs[p][key] = a
 		w.columns = append(w.columns, col)
 	}
+	w.byName = make(map[string]int, len(w.columns))
+	for i := range w.columns {
+		w.byName[w.columns[i].field.Name] = i
+	}
 	f, err := disk.Create(name + ".tmp")
 	if err != nil {
 		return nil, fmt.Errorf("create block: %w", err)
@@ -248,8 +253,11 @@ func (s parquetSink) Write(p []byte) (int, error) {
 }
 
 // at brings a column up to the present row, with nulls where earlier rows had no value.
-func (w *blockWriter) at(b array.Builder) array.Builder {
-	if missing := w.row - b.Len(); missing > 0 {
+func (w *blockWriter) at(b array.Builder) array.Builder { return upTo(w.row, b) }
+
+// upTo brings a builder up to a row, with nulls.
+func upTo(row int, b array.Builder) array.Builder {
+	if missing := row - b.Len(); missing > 0 {
 		b.AppendNulls(missing)
 	}
 	return b

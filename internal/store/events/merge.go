@@ -111,69 +111,26 @@ func span(a, b *block) uint64 {
 // merge rewrites blocks of one partition as one.
 func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	p := partition{inputs[0].Tenant, inputs[0].Signal}
+	v := newSurvey(p.signal)
 	for _, b := range inputs { // else a merge would give damaged rows a good checksum
 		if whole, err := s.check(ctx, b, true); err != nil || !whole {
 			return err // what is left is merged another time
 		}
-	}
-	v := newSurvey(p.signal)
-	var from heapOfCursors
-	defer func() {
-		for _, c := range from {
-			c.close()
-		}
-	}()
-	for _, b := range inputs {
 		v.block(b.layout)
-		c, err := openCursor(ctx, b)
-		if err != nil {
-			return fmt.Errorf("merge block %s: %w", b.path, err)
-		}
-		from = append(from, c)
-		if err := c.next(); err != nil {
-			return fmt.Errorf("merge block %s: %w", b.path, err)
-		}
 	}
-	from = slices.DeleteFunc(from, func(c *cursor) bool {
-		if c.empty() {
-			c.close()
-		}
-		return c.empty()
-	})
-	heap.Init(&from)
-
+	l := v.layout()
 	id := s.newID()
-	w, err := newBlockWriter(s.disk, blockPath(s.opts.Dir, &block{ID: id, Tenant: p.tenant, Signal: p.signal}), p.signal, v.layout())
+	w, err := newBlockWriter(s.disk, blockPath(s.opts.Dir, &block{ID: id, Tenant: p.tenant, Signal: p.signal}), p.signal, l)
 	if err != nil {
 		return diskError("begin block", err)
 	}
-	rows := int64(0)
-	for len(from) > 0 {
-		c := from[0]
-		if err = c.write(w); err == nil {
-			rows++
-			err = c.next()
-		}
-		if err == nil && rows%batchRows == 0 {
-			// New rows don't wait for a merge, which may take longer than the tail has room for.
-			if err = s.flushSealed(ctx); err == nil {
-				err = ctx.Err()
-			}
-		}
-		if err != nil {
-			w.abort()
-			return fmt.Errorf("merge block %s: %w", c.block.path, err)
-		}
-		if c.empty() {
-			c.close()
-			heap.Pop(&from)
-		} else {
-			heap.Fix(&from, 0)
-		}
+	rows, err := s.mergeInto(ctx, w, inputs)
+	if err == nil && rows != l.Rows {
+		err = fmt.Errorf("merge blocks: read %d rows, their metadata says %d", rows, l.Rows)
 	}
-	if rows != w.layout.Rows {
+	if err != nil {
 		w.abort()
-		return fmt.Errorf("merge blocks: read %d rows, their metadata says %d", rows, w.layout.Rows)
+		return err
 	}
 	merged, err := w.finish(p, true)
 	if err != nil {
@@ -187,6 +144,70 @@ func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	s.metrics.mergedRows.Add(float64(rows))
 	s.metrics.mergedBytes.Add(float64(merged.Size))
 	return nil
+}
+
+// mergeInto writes the rows of blocks, and says how many there were.
+func (s *Store) mergeInto(ctx context.Context, w *blockWriter, inputs []*block) (rows int64, err error) {
+	if !slices.ContainsFunc(inputs, func(b *block) bool { return !b.layout.fits(w.layout) }) {
+		return s.mergeColumns(ctx, w, inputs)
+	}
+	return s.mergeRows(ctx, w, inputs)
+}
+
+// mergeRows is mergeInto for all blocks.
+func (s *Store) mergeRows(ctx context.Context, w *blockWriter, inputs []*block) (rows int64, err error) {
+	var from heapOfCursors
+	defer func() {
+		for _, c := range from {
+			c.close()
+		}
+	}()
+	for _, b := range inputs {
+		c, err := openCursor(ctx, b)
+		if err != nil {
+			return 0, fmt.Errorf("merge block %s: %w", b.path, err)
+		}
+		from = append(from, c)
+		if err := c.next(); err != nil {
+			return 0, fmt.Errorf("merge block %s: %w", b.path, err)
+		}
+	}
+	from = slices.DeleteFunc(from, func(c *cursor) bool {
+		if c.empty() {
+			c.close()
+		}
+		return c.empty()
+	})
+	heap.Init(&from)
+	for len(from) > 0 {
+		c := from[0]
+		if err = c.write(w); err == nil {
+			rows++
+			err = c.next()
+		}
+		if err == nil && rows%batchRows == 0 {
+			err = s.betweenRows(ctx)
+		}
+		if err != nil {
+			return rows, fmt.Errorf("merge block %s: %w", c.block.path, err)
+		}
+		if c.empty() {
+			c.close()
+			heap.Pop(&from)
+		} else {
+			heap.Fix(&from, 0)
+		}
+	}
+	return rows, nil
+}
+
+// betweenRows is what a merge does now and then: new rows don't wait for it, because it may take longer than the tail has
+// room for.
+func (s *Store) betweenRows(ctx context.Context) error {
+	if err := s.flushSealed(ctx); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // cursor walks the rows of one block in order.
