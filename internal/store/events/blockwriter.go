@@ -64,6 +64,7 @@ type blockWriter struct {
 	sketches sketches        // nil for a block without
 	held     *bytes.Buffer   // if not nil, what the Parquet writer writes, while filters wait for the place before the footer
 	row      int             // rows in the present row group
+	earlier  int64           // rows in the row groups before it
 	written  map[string]bool // keys of the present row's rest
 }
 
@@ -73,6 +74,7 @@ type column struct {
 	builder array.Builder
 	text    *textColumn
 	plain   bool // of a builder: without a dictionary
+	dense   bool // most rows have a value
 }
 
 // attrColumnWriter is where an attribute's values go.
@@ -140,7 +142,7 @@ func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, er
 		p, key, _ := splitName(c.Name)
 		// The layout says of every other value of the key that it is in rest.
 		a := &attrColumnWriter{typ: c.Type, exact: !l.RestMore && !l.inRest(prefixes[p]+clean(key))}
-		col := column{field: arrow.Field{Name: c.Name, Type: c.Type.arrow(), Nullable: true}}
+		col := column{field: arrow.Field{Name: c.Name, Type: c.Type.arrow(), Nullable: true}, dense: 2*c.Rows > l.Rows}
 		if c.Type == typeText {
 			a.text = newTextColumn()
 			col.text = a.text
@@ -160,13 +162,14 @@ func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, er
 		return nil, fmt.Errorf("create block: %w", err)
 	}
 	w.file = f
+	w.reserve()
 	w.buf = bufio.NewWriterSize(countingWriter{w}, 256<<10)
 	return w, nil
 }
 
 // fixedColumn makes one of the fixed columns.
 func (w *blockWriter) fixedColumn(c fixedColumn) {
-	col := column{field: arrow.Field{Name: c.name, Type: c.typ, Nullable: c.optional}, plain: c.plain}
+	col := column{field: arrow.Field{Name: c.name, Type: c.typ, Nullable: c.optional}, plain: c.plain, dense: !c.optional}
 	if c.typ.ID() == arrow.STRING && !c.plain {
 		col.text = newTextColumn()
 		w.texts[c.name] = col.text
@@ -240,6 +243,20 @@ func (c countingWriter) Write(p []byte) (int, error) {
 	c.w.sum.Write(p[:n])
 	c.w.size += int64(n)
 	return n, err
+}
+
+// reserve makes room for the next row group, so that columns don't grow by copying.
+func (w *blockWriter) reserve() {
+	rows := int(min(rowGroupRows, w.layout.Rows-w.earlier))
+	for i := range w.columns {
+		switch c := &w.columns[i]; {
+		case !c.dense || rows <= 0:
+		case c.text != nil:
+			c.text.reserve(rows)
+		default:
+			c.builder.Reserve(rows)
+		}
+	}
 }
 
 // parquetSink takes what the Parquet writer writes.
@@ -489,7 +506,9 @@ func (w *blockWriter) flush() error {
 	for _, a := range arrays {
 		a.Release()
 	}
+	w.earlier += int64(w.row)
 	w.row = 0
+	w.reserve()
 	if err != nil {
 		return diskError("write block "+filepath.Base(w.name), err)
 	}

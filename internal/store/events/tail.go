@@ -44,8 +44,32 @@ func (p *partRows) part(from, to int) *partRows {
 }
 
 func (p *partRows) sort() {
-	slices.SortStableFunc(p.spans, func(a, b *model.Span) int { return cmp.Compare(a.Start, b.Start) })
-	slices.SortStableFunc(p.logs, func(a, b *model.LogRecord) int { return cmp.Compare(a.Time, b.Time) })
+	sortRows(p.spans, func(s *model.Span) int64 { return s.Start })
+	sortRows(p.logs, func(l *model.LogRecord) int64 { return l.Time })
+}
+
+// sortRows sorts rows by time, and leaves those of one time in their order. Times are taken out of the rows first, because
+// rows lie all over memory.
+func sortRows[T any](rows []*T, time func(*T) int64) {
+	type place struct {
+		at  int64
+		row int
+	}
+	places := make([]place, len(rows))
+	for i, r := range rows {
+		places[i] = place{time(r), i}
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		if a.at != b.at {
+			return cmp.Compare(a.at, b.at)
+		}
+		return cmp.Compare(a.row, b.row)
+	})
+	sorted := make([]*T, len(rows))
+	for i, p := range places {
+		sorted[i] = rows[p.row]
+	}
+	copy(rows, sorted)
 }
 
 // decodeRecords decodes the rows of records that are of the wanted partition, of all where want is nil.

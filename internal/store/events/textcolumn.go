@@ -32,6 +32,14 @@ type textColumn struct {
 	settled bool // the column's type stands in the file: it is not changed any more
 	group   int  // the number of the row group, so that a textCode of an earlier one is known
 	plain   *array.StringBuilder
+	// frequent are some of the texts, by their ends.
+	frequent [256]frequentText
+}
+
+// frequentText is a text and its number.
+type frequentText struct {
+	text string
+	textCode
 }
 
 // textCode remembers the number of a text that is written again and again. The zero textCode remembers nothing.
@@ -48,6 +56,13 @@ func (c *textColumn) len() int {
 		return c.plain.Len()
 	}
 	return len(c.codes)
+}
+
+// reserve makes room for rows of a new row group.
+func (c *textColumn) reserve(rows int) {
+	if c.plain == nil {
+		c.codes = make([]int32, 0, rows)
+	}
 }
 
 // fill makes the rows before row null where they have no text.
@@ -91,6 +106,11 @@ func (c *textColumn) repeat(row int, text string, known *textCode) {
 }
 
 func (c *textColumn) code(text string) int32 {
+	// Few texts make up most rows, and comparing with one takes a fifth of hashing the whole.
+	q := &c.frequent[ends(text)]
+	if q.group == c.group && q.text == text {
+		return q.code
+	}
 	code, ok := c.index[text]
 	if !ok {
 		text = strings.Clone(text)
@@ -99,7 +119,23 @@ func (c *textColumn) code(text string) int32 {
 		c.values = append(c.values, text)
 		c.bytes += len(text)
 	}
+	*q = frequentText{c.values[code], textCode{c.group, code}}
 	return code
+}
+
+// ends is a hash of a text's length, first and last bytes.
+func ends(text string) uint8 {
+	n := len(text)
+	if n < 4 {
+		h := uint32(n)
+		for i := range n {
+			h = h<<8 | uint32(text[i])
+		}
+		return uint8(h * 0x9e3779b1 >> 24)
+	}
+	first := uint32(text[0]) | uint32(text[1])<<8 | uint32(text[2])<<16 | uint32(text[3])<<24
+	last := uint32(text[n-4]) | uint32(text[n-3])<<8 | uint32(text[n-2])<<16 | uint32(text[n-1])<<24
+	return uint8((first ^ last*0x85ebca6b ^ uint32(n)) * 0x9e3779b1 >> 24)
 }
 
 // toPlain gives up the dictionary.
@@ -156,7 +192,7 @@ func (c *textColumn) array(rows int) arrow.Array {
 	defer codes.Release()
 	out := array.NewDictionaryArray(dictionaryType, codes, dictionary)
 	// Arrow reads the codes until the row group is written, so the next one gets its own.
-	c.codes, c.nulls, c.bytes, c.values = make([]int32, 0, rows), 0, 0, nil
+	c.codes, c.nulls, c.bytes, c.values = nil, 0, 0, nil
 	clear(c.index)
 	c.group++
 	return out

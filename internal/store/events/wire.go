@@ -1,10 +1,12 @@
 package events
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"unsafe"
 
 	"triage/internal/model"
@@ -49,6 +51,11 @@ type encoder struct {
 	b     []byte
 	names map[string]uint64 // strings that repeat, by their number in order of first use
 }
+
+// encoders are for encodeRecord; one that grew past maxScratch bytes gives its memory back.
+var encoders = sync.Pool{New: func() any { return &encoder{names: map[string]uint64{}} }}
+
+const maxScratch = 4 << 20
 
 func (e *encoder) byte(c byte)     { e.b = append(e.b, c) }
 func (e *encoder) uint(u uint64)   { e.b = binary.AppendUvarint(e.b, u) }
@@ -116,10 +123,19 @@ func encodeID(tenant string, id [32]byte, at int64) []byte {
 // encodeRecord encodes the spans and logs of a batch.
 func encodeRecord(b *model.Batch, tenant string, at int64) *record {
 	r := newRecord(b, tenant, at)
-	e := encoder{b: make([]byte, 0, 256+320*len(b.Spans)+256*len(b.Logs)), names: make(map[string]uint64, 64)}
+	e := encoders.Get().(*encoder)
+	// The tail keeps payloads, so they are no larger than they must be.
+	defer func() {
+		r.payload = bytes.Clone(e.b)
+		if cap(e.b) > maxScratch {
+			e.b = nil
+		}
+		e.b = e.b[:0]
+		clear(e.names) // whose keys may be parts of a whole request
+		encoders.Put(e)
+	}()
 	e.header(r)
 	if r.spans+r.logs == 0 {
-		r.payload = e.b
 		return r
 	}
 
@@ -213,7 +229,6 @@ func encodeRecord(b *model.Batch, tenant string, at int64) *record {
 		e.uint(resources[l.Resource])
 		e.uint(scopes[l.Scope])
 	}
-	r.payload = e.b
 	return r
 }
 
