@@ -69,6 +69,7 @@ type Options struct {
 // Run serves until ctx ends, then stops everything in order. It returns an error if the start failed or something
 // broke that cannot be mended while running.
 func Run(ctx context.Context, o Options) (err error) {
+	tuneGC()
 	a := &app{Options: o, now: time.Now, started: time.Now(), failed: make(chan error, 1)}
 	defer func() { err = errors.Join(err, a.stop()) }()
 	if err := a.start(ctx); err != nil {

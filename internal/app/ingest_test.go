@@ -28,6 +28,7 @@ import (
 // TRIAGE_BENCH_SECONDS, if set, is for how long it runs whatever b.N is, with what is resident printed each minute.
 func BenchmarkIngest(b *testing.B) {
 	const perRequest, requests, senders = 500, 200, 4
+	tuneGC()
 	a := &app{Options: Options{Config: Default(), Logger: slog.New(slog.DiscardHandler)}, now: time.Now, failed: make(chan error, 1)}
 	a.Config.Data = b.TempDir()
 	defer a.stop()
