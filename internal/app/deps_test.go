@@ -23,6 +23,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/ingest", "triage/internal/api", "edges do not know each other"},
 	{"triage/internal/record", "triage/internal/ingest", "a recording is made of batches, whoever takes them; the command line reads it too"},
 	{"triage/internal/record", "triage/internal/store", "a recording knows no store"},
+	{"triage/internal/usual", "triage/", "what is usual is told by times and values alone"},
 	{"triage/internal/derive", "triage/internal/store/", "derive hands on what it makes and asks no engine"},
 	{"triage/internal/alarm", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
