@@ -19,8 +19,8 @@ import (
 // distinct (K) is how many plain words a position shows before it becomes a wildcard.
 const distinct = 4
 
-// distinctFew is K where four are too few to be sure: for forms that would keep a single constant word, and for words in
-// capitals, which are methods, states and levels.
+// distinctFew is K where four are too few to be sure: for forms that would keep a single constant word, and for words that
+// say what happens, in capitals (methods, states, levels) or as participles.
 const distinctFew = 8
 
 // alike is how many constant words two forms must share for each plain word in which they differ, if those are several:

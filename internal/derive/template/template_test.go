@@ -106,6 +106,8 @@ func TestGeneralisesByLooks(t *testing.T) {
 			[]string{"got intent app.screen.SCREEN_ON", "got intent app.screen.SCREEN_OFF"}},
 		{"methods are few", []string{"got a GET for it", "got a PUT for it", "got a POST for it", "got a HEAD for it"},
 			[]string{"got a GET for it", "got a PUT for it", "got a POST for it", "got a HEAD for it"}},
+		{"participles are few", []string{"shop 1 has started now", "shop 2 has paused now", "shop 2 has resumed now", "shop 2 has stopped now"},
+			[]string{"shop <*> has started now", "shop <*> has paused now", "shop <*> has resumed now", "shop <*> has stopped now"}},
 		{"values of keys vary together", []string{
 			"done user=ann role=admin now", "done user=ben role=guest now", "done user=cat role=owner now", "done user=dan role=other now",
 		}, slices.Repeat([]string{"done user=<*> role=<*> now"}, 4)},

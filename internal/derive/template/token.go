@@ -18,7 +18,8 @@ const (
 // statement: a path, an address, a qualified name. It is kept as long as it is the only one at its place.
 const name uint64 = 2
 
-// loud is the bit of a word in capitals, which is one of few: a method, a state, a level.
+// loud is the bit of a word that says what happens and is one of few: in capitals (a method, a state, a level), or a
+// participle.
 const loud uint64 = 1
 
 // wildcard is how both are written.
@@ -321,7 +322,7 @@ func word(text string, i int) (int, uint64) {
 	switch w := text[start:i]; {
 	case isName(w, seen) && !(i < len(text) && text[i] == '='):
 		hash |= name
-	case isLoud(w):
+	case isLoud(w) || isParticiple(w):
 		hash |= loud
 	}
 	return i, hash
@@ -335,6 +336,11 @@ func isLoud(w string) bool {
 		}
 	}
 	return len(w) > 1
+}
+
+// isParticiple tells whether a word looks like one: started, Stopping.
+func isParticiple(w string) bool {
+	return len(w) > 4 && (strings.HasSuffix(w, "ed") || strings.HasSuffix(w, "ing"))
 }
 
 // isName tells whether a word without digits is a path, an address or a qualified name. Names of exceptions and of
