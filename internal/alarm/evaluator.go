@@ -49,6 +49,9 @@ const (
 	queryTimeout = 10 * time.Second
 	// maxPending bounds the transitions that wait for a store which takes none; the oldest are given up and counted.
 	maxPending = 10000
+	// MaxSelected bounds the series that one rule may select; checkEvery is how often they are counted.
+	MaxSelected = 100_000
+	checkEvery  = 5 * time.Minute
 	// maxPast bounds the transitions read to learn when contributors were in ALARM.
 	maxPast = 100000
 )
@@ -56,7 +59,12 @@ const (
 // Options wire an Evaluator.
 type Options struct {
 	Metrics store.Metrics
-	State   store.State
+	// Events answers rules on logs and spans; without it they cannot be evaluated.
+	Events Events
+	State  store.State
+	// Selects counts the series that a PromQL expression selects now, up to a limit. Rules that select more than
+	// MaxSelected are not evaluated. It may be nil.
+	Selects func(ctx context.Context, tenant, promql string, limit int) (int, error)
 	// Rules are the configuration's, and hold for every tenant. One that is named like an automatic rule replaces it.
 	Rules []Rule
 	// Automatic are the built-in rules; usually Automatic().
@@ -198,9 +206,35 @@ func (e *Evaluator) SetRules(rules []Rule) error {
 	if err := ValidateRules("alarm.rules", rules); err != nil {
 		return err
 	}
+	complete := complete(rules)
+	for _, t := range e.tenants {
+		if err := e.circle(t, complete); err != nil {
+			return fmt.Errorf("alarm.rules, with those of tenant %s: %w", t.name, err)
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.config = complete(rules)
+	e.config = complete
+	return nil
+}
+
+// circle tells whether rules together with those in force would make a composite rule be made of itself.
+func (e *Evaluator) circle(t *tenant, more []Rule) error {
+	all := make(map[string]Rule)
+	for name, r := range e.wanted(t) {
+		if r.err == nil {
+			all[name] = r.rule
+		}
+	}
+	for _, r := range more {
+		all[r.Name] = r
+	}
+	circles := cycles(all)
+	for _, r := range more {
+		if err := circles[r.Name]; err != nil {
+			return fmt.Errorf("composite of rule %s: %w", r.Name, err)
+		}
+	}
 	return nil
 }
 
@@ -219,6 +253,9 @@ func (e *Evaluator) SaveRule(ctx context.Context, tenant string, r Rule) error {
 	}
 	if w, ok := e.wanted(t)[r.Name]; ok && w.source != SourceAPI {
 		return fmt.Errorf("%w: name: %q is a rule of the configuration", ErrInvalid, r.Name)
+	}
+	if err := errors.Join(e.circle(t, []Rule{r}), e.selects(ctx, tenant, r)); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -313,6 +350,49 @@ func (e *Evaluator) wanted(t *tenant) map[string]wantedRule {
 	return out
 }
 
+// circular marks composite rules that are made of themselves. None is taken in, but a rule that was replaced in the
+// configuration while triage did not run may close a circle with those of the API.
+func circular(wanted map[string]wantedRule) {
+	all := make(map[string]Rule)
+	for name, r := range wanted {
+		if r.err == nil {
+			all[name] = r.rule
+		}
+	}
+	for name, err := range cycles(all) {
+		r := wanted[name]
+		r.err = fmt.Errorf("composite: %w", err)
+		wanted[name] = r
+	}
+}
+
+// selects says which expression of a rule selects too many series.
+func (e *Evaluator) selects(ctx context.Context, tenant string, r Rule) error {
+	if e.opts.Selects == nil {
+		return nil
+	}
+	type expr struct{ at, text string }
+	exprs := []expr{{"expr", r.Expr}, {"samples", r.Samples}}
+	if r.Math != nil {
+		for _, id := range slices.Sorted(maps.Keys(r.Math.Metrics)) {
+			exprs = append(exprs, expr{"math.metrics." + id, r.Math.Metrics[id]})
+		}
+	}
+	for _, x := range exprs {
+		if x.text == "" {
+			continue
+		}
+		n, err := e.opts.Selects(ctx, tenant, x.text, MaxSelected+1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", x.at, err)
+		}
+		if n > MaxSelected {
+			return fmt.Errorf("%s: it selects more than %d series", x.at, MaxSelected)
+		}
+	}
+	return nil
+}
+
 // Evaluate judges every rule whose period has passed at at, and returns the transitions, which are saved together with
 // the states. A rule that cannot be evaluated keeps its alarms as they are and says why in its RuleStatus. When saving
 // fails, the transitions are returned with the error and saved later. Times must not go back.
@@ -346,6 +426,9 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	evaluated = len(out) > 0
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {
 		w := t.watches[name]
+		if w.composite != nil {
+			continue
+		}
 		slot, due := w.due(at, e.opts.Delay)
 		if !due {
 			continue
@@ -369,8 +452,21 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 		t.gone = append(t.gone, w.forget()...)
 		out = append(out, transitions...)
 	}
+	for _, w := range bottomUp(t.watches) {
+		transitions, err := w.evaluateComposite(at, t.watches)
+		evaluated = evaluated || w.last.IsZero() || len(transitions) > 0 || (err == nil) != (w.err == nil)
+		w.err = err
+		out = append(out, transitions...)
+	}
+	evaluated = suppress(t.watches, at) || evaluated
 	if !evaluated {
 		return nil, false, nil
+	}
+	for i := range out {
+		a := &out[i].Alarm
+		if w := t.watches[a.Rule]; w != nil && w.contributors[a.ID] != nil && a.State == model.StateAlarm {
+			a.Suppressed = w.contributors[a.ID].alarm.Suppressed
+		}
 	}
 	for _, tr := range out {
 		e.transitions.WithLabelValues(string(tr.Alarm.State)).Inc()
@@ -397,6 +493,12 @@ func (e *Evaluator) count() {
 func (e *Evaluator) evaluateRule(ctx context.Context, w *watch, slot time.Time) ([]model.Transition, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	if w.checked.IsZero() || slot.Sub(w.checked) >= checkEvery {
+		if err := e.selects(ctx, w.tenant, w.rule); err != nil {
+			return nil, err
+		}
+		w.checked = slot
+	}
 	var past map[string][]store.Window
 	if w.fresh(slot) {
 		window := store.Window{From: slot.Add(-w.history()), To: slot.Add(1)}
@@ -406,7 +508,7 @@ func (e *Evaluator) evaluateRule(ctx context.Context, w *watch, slot time.Time) 
 		}
 		past = alarmWindows(transitions, w.contributors, window)
 	}
-	return w.evaluate(ctx, e.opts.Metrics, slot, past)
+	return w.evaluate(ctx, sources{e.opts.Metrics, e.opts.Events}, slot, past)
 }
 
 // alarmWindows gives when each alarm was in ALARM, from its onset on.
@@ -439,6 +541,7 @@ func alarmWindows(transitions []model.Transition, now map[string]*contributor, w
 // reconcile makes the watches be those of the rules in force.
 func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) {
 	wanted := e.wanted(t)
+	circular(wanted)
 	maps.DeleteFunc(wanted, func(_ string, r wantedRule) bool { return r.err != nil })
 	for name := range t.watches {
 		if _, ok := wanted[name]; !ok {
@@ -472,6 +575,10 @@ func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) 
 // publish makes what was evaluated readable.
 func (e *Evaluator) publish(t *tenant) {
 	alarms := t.current()
+	automatic := make(map[string]bool) // which match nothing as long as there are no spans
+	for name, r := range e.wanted(t) {
+		automatic[name] = r.source == SourceAutomatic
+	}
 	status := make(map[string]RuleStatus, len(t.watches))
 	for name, w := range t.watches {
 		s := RuleStatus{EvaluationState: EvaluationOK, Evaluated: w.last, Alarms: len(w.contributors)}
@@ -483,6 +590,12 @@ func (e *Evaluator) publish(t *tenant) {
 			s.EvaluationReason = fmt.Sprintf("%d label sets more than the %d that are watched", w.dropped, maxContributors)
 		case w.last.IsZero():
 			s.EvaluationState = ""
+		case w.good == 0 && w.odd > 0:
+			s.EvaluationState = EvaluationPartial
+			s.EvaluationReason = fmt.Sprintf("none of %d values is a number, as when it is divided by zero", w.odd)
+		case w.composite == nil && len(w.contributors) == 0 && !automatic[name]:
+			s.EvaluationState = EvaluationPartial
+			s.EvaluationReason = "nothing matches: it has had no datapoint yet"
 		}
 		status[name] = s
 	}
@@ -569,6 +682,7 @@ func (e *Evaluator) Rules(tenant string) []RuleStatus {
 			continue
 		}
 		wanted := e.wanted(t)
+		circular(wanted)
 		e.mu.RLock()
 		for name, r := range wanted {
 			s := t.status[name]

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"time"
 
+	"github.com/prometheus/alertmanager/timeinterval"
 	prom "github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/promql/parser"
 
 	"triage/internal/model"
 )
@@ -21,12 +20,26 @@ type Rule struct {
 	Name        string       `json:"name" yaml:"name"`
 	Description string       `json:"description,omitempty" yaml:"description,omitempty"`
 	Signal      model.Signal `json:"signal,omitempty" yaml:"signal,omitempty"`
-	// Expr is PromQL; it is evaluated once every Period and yields one datapoint for each contributor.
-	Expr string `json:"expr" yaml:"expr"`
+	// One of the next five gives the datapoints, one for each contributor every Period.
+	//
+	// Expr is PromQL.
+	Expr string `json:"expr,omitempty" yaml:"expr,omitempty"`
+	// Math is CloudWatch's metric math over PromQL.
+	Math *Math `json:"math,omitempty" yaml:"math,omitempty"`
+	// Logs and Spans count what a search finds.
+	Logs  *Search `json:"logs,omitempty" yaml:"logs,omitempty"`
+	Spans *Search `json:"spans,omitempty" yaml:"spans,omitempty"`
+	// Composite is made of the states of other rules' alarms, as CloudWatch writes it: ALARM("a") AND NOT OK("b"). It has
+	// no datapoints, and is evaluated as often as any other rule.
+	Composite string `json:"composite,omitempty" yaml:"composite,omitempty"`
 	// Samples is PromQL with the same label sets: how many samples a datapoint rests on. A datapoint that rests on fewer
 	// than MinSamples is missing.
 	Samples    string  `json:"samples,omitempty" yaml:"samples,omitempty"`
 	MinSamples float64 `json:"min_samples,omitempty" yaml:"min_samples,omitempty"`
+	// Percentile says that the datapoints are a percentile, 0.99 say, and LowSamples what to do when they rest on too few
+	// samples for it.
+	Percentile float64    `json:"percentile,omitempty" yaml:"percentile,omitempty"`
+	LowSamples LowSamples `json:"low_samples,omitempty" yaml:"low_samples,omitempty"`
 	// Compare and Usual say when a datapoint is breaching. With both, both must hold.
 	Compare *Compare `json:"compare,omitempty" yaml:"compare,omitempty"`
 	Usual   *Usual   `json:"usual,omitempty" yaml:"usual,omitempty"`
@@ -36,8 +49,57 @@ type Rule struct {
 	EvaluationPeriods int     `json:"evaluation_periods,omitempty" yaml:"evaluation_periods,omitempty"`
 	DatapointsToAlarm int     `json:"datapoints_to_alarm,omitempty" yaml:"datapoints_to_alarm,omitempty"`
 	TreatMissingData  Missing `json:"treat_missing_data,omitempty" yaml:"treat_missing_data,omitempty"`
+	// Suppressor and Mute say when nobody is to be told of its alarms. They are evaluated and shown all the same.
+	Suppressor *Suppressor  `json:"suppressor,omitempty" yaml:"suppressor,omitempty"`
+	Mute       []MuteWindow `json:"mute,omitempty" yaml:"mute,omitempty"`
+	// Quiet alarms open no incident: composite alarms are made of them.
+	Quiet bool `json:"quiet,omitempty" yaml:"quiet,omitempty"`
 	// Unit is of the datapoints: "s", "ratio", "1/s" or the metric's own.
 	Unit string `json:"unit,omitempty" yaml:"unit,omitempty"`
+}
+
+// Math is an expression of CloudWatch's metric math. Metrics gives each of its names a PromQL expression. The expression is
+// computed for each label set by itself; what has no labels is the same for all of them. It sees the last
+// EvaluationPeriods+2 periods, which is what functions over time are over.
+type Math struct {
+	Expr    string            `json:"expr" yaml:"expr"`
+	Metrics map[string]string `json:"metrics" yaml:"metrics"`
+}
+
+// Search is a condition on log records or spans, in the language of searches.
+type Search struct {
+	Query string `json:"query,omitempty" yaml:"query,omitempty"`
+	// By are attributes; each combination of their values is a contributor.
+	By []string `json:"by,omitempty" yaml:"by,omitempty"`
+	// Value is what a datapoint tells of the rows found in a period: count (the default) or rate, of spans also errors (the
+	// share that failed), mean, or a percentile such as p99 (of durations, in seconds).
+	Value string `json:"value,omitempty" yaml:"value,omitempty"`
+}
+
+// LowSamples is CloudWatch's EvaluateLowSampleCountPercentile.
+type LowSamples string
+
+// What to do with percentiles of few samples: judge them all the same, or leave the state as it is.
+const (
+	LowSamplesEvaluate LowSamples = "evaluate"
+	LowSamplesIgnore   LowSamples = "ignore"
+)
+
+// Suppressor keeps alarms from being told while another rule's alarm is in ALARM. Wait is how long an alarm waits for it to
+// begin, Extension how long after its end it goes on.
+type Suppressor struct {
+	// Alarm is the name of a rule, or the ID of one alarm.
+	Alarm     string   `json:"alarm" yaml:"alarm"`
+	Wait      Duration `json:"wait,omitempty" yaml:"wait,omitempty"`
+	Extension Duration `json:"extension,omitempty" yaml:"extension,omitempty"`
+}
+
+// MuteWindow is a time in which alarms are not told: from From to To, or at hours, weekdays, days and months as
+// Alertmanager's time intervals name them.
+type MuteWindow struct {
+	From                      time.Time `json:"from,omitzero" yaml:"from,omitempty"`
+	To                        time.Time `json:"to,omitzero" yaml:"to,omitempty"`
+	timeinterval.TimeInterval `yaml:",inline"`
 }
 
 // Compare breaches on one side of a fixed threshold.
@@ -166,6 +228,16 @@ func (r Rule) WithDefaults() Rule {
 	def(&r.EvaluationPeriods, 1)
 	def(&r.DatapointsToAlarm, r.EvaluationPeriods)
 	def(&r.TreatMissingData, TreatMissing)
+	if r.Percentile != 0 {
+		def(&r.LowSamples, LowSamplesEvaluate)
+	}
+	for _, s := range []**Search{&r.Logs, &r.Spans} {
+		if *s != nil {
+			c := **s
+			def(&c.Value, "count")
+			*s = &c
+		}
+	}
 	if r.Usual != nil {
 		u := *r.Usual
 		def(&u.Direction, Up)
@@ -179,142 +251,5 @@ func (r Rule) WithDefaults() Rule {
 func def[T comparable](p *T, v T) {
 	if *p == *new(T) {
 		*p = v
-	}
-}
-
-// Validate reports everything that is wrong with a rule that WithDefaults completed.
-func (r Rule) Validate() error { return errors.Join(r.problems("")...) }
-
-// ValidateRules reports everything that is wrong with a list of rules, by path: path "alarm.rules" gives
-// "alarm.rules[2].period: ...".
-func ValidateRules(path string, rules []Rule) error {
-	var errs []error
-	first := make(map[string]int, len(rules))
-	for i, r := range rules {
-		at := fmt.Sprintf("%s[%d].", path, i)
-		errs = append(errs, r.WithDefaults().problems(at)...)
-		if j, twice := first[r.Name]; twice && r.Name != "" {
-			errs = append(errs, fmt.Errorf("%sname: %q is also the name of %s[%d]", at, r.Name, path, j))
-			continue
-		}
-		first[r.Name] = i
-	}
-	return errors.Join(errs...)
-}
-
-func (r Rule) problems(at string) (errs []error) {
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf(at+field+": "+format, args...))
-	}
-	switch {
-	case r.Name == "":
-		bad("name", "is missing")
-	case len(r.Name) > maxName:
-		bad("name", "is %d bytes long, at most %d are allowed", len(r.Name), maxName)
-	}
-	switch r.Signal {
-	case model.SignalErrors, model.SignalDuration, model.SignalRate, model.SignalMetric:
-	default:
-		bad("signal", "%q is none of errors, duration, rate, metric", r.Signal)
-	}
-	if r.Expr == "" {
-		bad("expr", "is missing")
-	} else if err := checkPromQL(r.Expr); err != nil {
-		bad("expr", "%w", err)
-	}
-	if r.Samples != "" {
-		if err := checkPromQL(r.Samples); err != nil {
-			bad("samples", "%w", err)
-		}
-	}
-	if r.MinSamples < 0 || math.IsNaN(r.MinSamples) {
-		bad("min_samples", "%v is negative", r.MinSamples)
-	}
-	if r.MinSamples > 0 && r.Samples == "" {
-		bad("min_samples", "%v needs samples to count", r.MinSamples)
-	}
-	if r.Compare == nil && r.Usual == nil {
-		bad("compare", "neither compare nor usual is given")
-	}
-	if p := time.Duration(r.Period); p < minPeriod || p > maxPeriod {
-		bad("period", "%s is not between %s and %s", r.Period, Duration(minPeriod), Duration(maxPeriod))
-	}
-	if r.EvaluationPeriods < 1 || r.EvaluationPeriods > maxPeriods {
-		bad("evaluation_periods", "%d is not between 1 and %d", r.EvaluationPeriods, maxPeriods)
-	}
-	switch {
-	case r.DatapointsToAlarm < 1:
-		bad("datapoints_to_alarm", "%d is less than 1", r.DatapointsToAlarm)
-	case r.DatapointsToAlarm > r.EvaluationPeriods:
-		bad("datapoints_to_alarm", "%d is more than evaluation_periods (%d)", r.DatapointsToAlarm, r.EvaluationPeriods)
-	}
-	switch r.TreatMissingData {
-	case TreatMissing, TreatNotBreaching, TreatBreaching, TreatIgnore:
-	default:
-		bad("treat_missing_data", "%q is none of missing, notBreaching, breaching, ignore", r.TreatMissingData)
-	}
-	if c := r.Compare; c != nil {
-		switch c.Op {
-		case Above, AtLeast, Below, AtMost:
-		default:
-			bad("compare.op", "%q is none of >, >=, <, <=", c.Op)
-		}
-		if math.IsNaN(c.Threshold) || math.IsInf(c.Threshold, 0) {
-			bad("compare.threshold", "%v is not a number that values can cross", c.Threshold)
-		}
-	}
-	if u := r.Usual; u != nil {
-		errs = append(errs, u.problems(at+"usual.", r.Samples != "")...)
-	}
-	return errs
-}
-
-func (u Usual) problems(at string, samples bool) (errs []error) {
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf(at+field+": "+format, args...))
-	}
-	switch u.Direction {
-	case Up, Down, Both:
-	default:
-		bad("direction", "%q is none of up, down, both", u.Direction)
-	}
-	switch u.Noise {
-	case NoiseSpread, NoiseRatio:
-	case NoiseShare, NoiseCount:
-		if !samples {
-			bad("noise", "%q needs samples to count", u.Noise)
-		}
-	default:
-		bad("noise", "%q is none of spread, ratio, share, count", u.Noise)
-	}
-	if u.Factor != 0 && !(u.Factor > 1) {
-		bad("factor", "%v is not more than 1", u.Factor)
-	}
-	if !(u.MinDelta >= 0) {
-		bad("min_delta", "%v is negative", u.MinDelta)
-	}
-	if !(u.Deviations >= 0) {
-		bad("deviations", "%v is negative", u.Deviations)
-	}
-	if u.Factor == 0 && u.Deviations == 0 && u.MinDelta == 0 {
-		bad("factor", "none of factor, min_delta, deviations is given")
-	}
-	if u.MinDatapoints < 1 || u.MinDatapoints > usualLen {
-		bad("min_datapoints", "%d is not between 1 and %d", u.MinDatapoints, usualLen)
-	}
-	return errs
-}
-
-// checkPromQL says where and why an expression cannot be read, or that it yields no numbers by label set.
-func checkPromQL(expr string) error {
-	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
-	if err != nil {
-		return err // begins with line:column
-	}
-	switch t := parsed.Type(); t {
-	case parser.ValueTypeVector, parser.ValueTypeScalar:
-		return nil
-	default:
-		return fmt.Errorf("1:1: it yields a %s, not an instant vector", parser.DocumentedType(t))
 	}
 }

@@ -31,18 +31,22 @@ const (
 
 // watch is one rule of one tenant, being evaluated.
 type watch struct {
-	tenant       string
-	rule         Rule
+	tenant string
+	rule   Rule
+	condition
 	last         time.Time // end of the last period evaluated, zero before the first
 	contributors map[string]*contributor
-	err          error // why the last evaluation failed
-	dropped      int   // contributors past the bound, in the last evaluation
+	err          error     // why the last evaluation failed
+	dropped      int       // contributors past the bound, in the last evaluation
+	good, odd    int       // datapoints of the last evaluation that are numbers, and that are none
+	checked      time.Time // when it was last known to select not too many series
 }
 
 // contributor is one label set of a rule, with its alarm.
 type contributor struct {
 	alarm  model.Alarm
 	points []point // the latest, at most EvaluationPeriods+spare
+	few    bool    // the newest datapoint rests on too few samples, and is not to be judged
 	usual  usual
 	seen   time.Time // last period with a datapoint
 }
@@ -54,22 +58,9 @@ type point struct {
 	alarmed bool // part of an ALARM
 }
 
-// value is one datapoint as the store gave it.
-type value struct {
-	labels  map[string]string
-	value   float64
-	samples float64
-}
-
-// frame is all datapoints of one period, by contributor.
-type frame struct {
-	at     time.Time
-	values map[string]value
-}
-
 // newWatch begins to watch a rule, with the alarms of it that were saved.
 func newWatch(tenant string, r Rule, saved []model.Alarm) *watch {
-	w := &watch{tenant: tenant, rule: r, contributors: make(map[string]*contributor, len(saved))}
+	w := &watch{tenant: tenant, rule: r, condition: newCondition(r), contributors: make(map[string]*contributor, len(saved))}
 	for _, a := range saved {
 		w.contributors[a.ID] = w.newContributor(a)
 	}
@@ -96,17 +87,21 @@ func (w *watch) due(at time.Time, delay time.Duration) (time.Time, bool) {
 //
 // In the beginning, and after a pause longer than history, it first learns what is usual from the past, following alarms
 // silently: what was part of an ALARM, by what it sees or by what past says, is no example of the usual.
-func (w *watch) evaluate(ctx context.Context, m store.Metrics, slot time.Time, past map[string][]store.Window) ([]model.Transition, error) {
+func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past map[string][]store.Window) ([]model.Transition, error) {
 	from := w.last.Add(time.Duration(w.rule.Period))
 	learn := w.fresh(slot)
 	if learn {
 		from = slot.Add(-w.history())
 	}
-	frames, err := w.fetch(ctx, m, from, slot)
+	frames, err := w.fetch(ctx, src, from, slot)
 	if err != nil {
 		return nil, err
 	}
-	w.dropped = 0
+	w.dropped, w.good, w.odd = 0, 0, 0
+	for _, f := range frames {
+		w.good += len(f.values)
+		w.odd += f.odd
+	}
 	if learn {
 		w.learn(frames[:len(frames)-1], slot, past)
 		frames = frames[len(frames)-1:]
@@ -151,56 +146,6 @@ func (w *watch) history() time.Duration {
 	return time.Duration(periods) * time.Duration(w.rule.Period)
 }
 
-// fetch reads the datapoints of the periods ending from..to.
-func (w *watch) fetch(ctx context.Context, m store.Metrics, from, to time.Time) ([]frame, error) {
-	period := time.Duration(w.rule.Period)
-	frames := make([]frame, to.Sub(from)/period+1)
-	for i := range frames {
-		frames[i] = frame{at: from.Add(time.Duration(i) * period), values: make(map[string]value)}
-	}
-	read := func(expr string, put func(f frame, labels map[string]string, v float64)) error {
-		if len(frames) == 1 {
-			points, err := m.Query(ctx, w.tenant, expr, to)
-			for _, p := range points {
-				put(frames[0], p.Labels, p.Value)
-			}
-			return err
-		}
-		lines, err := m.QueryRange(ctx, w.tenant, expr, store.Window{From: from, To: to}, period)
-		for _, l := range lines {
-			for i, v := range l.Values {
-				at := l.Start.Add(time.Duration(i) * l.Step)
-				if n := int(at.Sub(from) / period); n >= 0 && n < len(frames) {
-					put(frames[n], l.Labels, v)
-				}
-			}
-		}
-		return err
-	}
-	err := read(w.rule.Expr, func(f frame, labels map[string]string, v float64) {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
-			f.values[alarmID(w.rule.Name, labels)] = value{labels: labels, value: v}
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("expr: %w", err)
-	}
-	if w.rule.Samples == "" {
-		return frames, nil
-	}
-	err = read(w.rule.Samples, func(f frame, labels map[string]string, n float64) {
-		id := alarmID(w.rule.Name, labels)
-		if v, ok := f.values[id]; ok && n > 0 && !math.IsInf(n, 0) {
-			v.samples = n
-			f.values[id] = v
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("samples: %w", err)
-	}
-	return frames, nil
-}
-
 // step takes one period in. Datapoints within past were part of an ALARM.
 func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Transition) {
 	for _, id := range slices.Sorted(maps.Keys(f.values)) {
@@ -242,7 +187,7 @@ func (w *watch) newAlarm(id string, labels map[string]string, at time.Time) mode
 		ID: id, Tenant: w.tenant, Rule: w.rule.Name, Labels: labels, State: model.StateInsufficient,
 		Reason: "there was no datapoint yet", Since: at, Signal: w.rule.Signal,
 		Service:   first("service_name", "service.name", "service"),
-		Operation: first("span_name", "span.name", "operation"), Unit: w.rule.Unit,
+		Operation: first("span_name", "span.name", "operation"), Unit: w.rule.Unit, Quiet: w.rule.Quiet,
 	}
 }
 
@@ -253,7 +198,8 @@ func (w *watch) take(c *contributor, at time.Time, v value, present bool) {
 		c.points = slices.Delete(c.points, 0, 1)
 	}
 	p := point{Datapoint: Datapoint{At: at, Value: v.value}, samples: v.samples}
-	if present && (w.rule.Samples == "" || v.samples >= w.rule.MinSamples) {
+	c.few = present && w.rule.LowSamples == LowSamplesIgnore && v.samples < enoughSamples(w.rule.percentile())
+	if present && !c.few && v.samples >= w.rule.MinSamples {
 		c.seen = at
 		p.Status = DatapointGood
 		breaching, threshold, usual := w.breaching(c, p)
@@ -315,7 +261,12 @@ func (w *watch) breaching(c *contributor, p point) (breaching bool, threshold, u
 // decide moves the alarm to the state its datapoints call for.
 func (w *watch) decide(c *contributor, at time.Time) {
 	a := &c.alarm
-	a.Updated = at
+	a.Updated, a.Quiet = at, w.rule.Quiet
+	if c.few {
+		c.seen = at
+		a.Reason = fmt.Sprintf("stays as it is: a percentile of so few samples means little, it takes %.0f", math.Ceil(enoughSamples(w.rule.percentile())))
+		return
+	}
 	if !w.ready(c) {
 		// An ALARM from before a restart stays until there is something to judge it by.
 		if a.State != model.StateAlarm {
@@ -357,6 +308,9 @@ func (w *watch) decide(c *contributor, at time.Time) {
 func (w *watch) enter(c *contributor, state model.AlarmState, at time.Time) {
 	if c.alarm.State == state {
 		return
+	}
+	if c.alarm.State == model.StateAlarm {
+		c.alarm.Ended = at
 	}
 	c.alarm.State, c.alarm.Since, c.alarm.Onset = state, at, time.Time{}
 }

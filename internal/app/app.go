@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 
 	"triage/internal/alarm"
 	"triage/internal/api"
+	"triage/internal/blackbox"
 	"triage/internal/compat"
 	"triage/internal/derive"
 	"triage/internal/diagnose"
@@ -274,7 +276,7 @@ func (a *app) startJudges(ctx context.Context) error {
 // makeJudges makes everything between series and verdicts; time comes in with the watch's ticks.
 func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 	a.alarms, err = alarm.New(alarm.Options{
-		Metrics: a.metrics, State: a.state, Rules: a.Config.Alarms.Rules, Automatic: automatic(a.Config),
+		Metrics: a.metrics, Events: a.events, State: a.state, Selects: a.metrics.Selects, Rules: a.Config.Alarms.Rules, Automatic: automatic(a.Config),
 		Delay: alarmDelay, Registerer: a.registry, Logger: a.Logger,
 	})
 	if err != nil {
@@ -290,10 +292,11 @@ func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 }
 
 func automatic(c Config) []alarm.Rule {
-	if !c.Alarms.Automatic {
-		return nil
+	rules := blackbox.Rules(c.Checks)
+	if c.Alarms.Automatic {
+		rules = append(alarm.Automatic(), rules...)
 	}
-	return alarm.Automatic()
+	return rules
 }
 
 func (a *app) startEdges(listeners map[string]net.Listener) error {
@@ -320,6 +323,17 @@ func (a *app) startEdges(listeners map[string]net.Listener) error {
 		})
 		a.background("host metrics", host.Run)
 	}
+	prober, err := blackbox.New(blackbox.Options{
+		Checks: c.Checks, Logger: a.Logger,
+		Append: func(ctx context.Context, s []model.Series) error {
+			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: model.DefaultTenant, Source: "checks", Series: s})
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.background("checks", prober.Run)
 	if err := a.startScrape(); err != nil {
 		return err
 	}
@@ -472,6 +486,9 @@ func (a *app) reload() {
 		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b {
 			log.Warn("setting takes effect at the next start", "setting", old[i].path, "value", b)
 		}
+	}
+	if !reflect.DeepEqual(a.Config.Checks, next.Checks) {
+		log.Warn("setting takes effect at the next start", "setting", "checks")
 	}
 	a.Config = next
 	a.Logger.Info("configuration reloaded")

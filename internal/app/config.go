@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"triage/internal/alarm"
+	"triage/internal/blackbox"
 	"triage/internal/ingest/scrape"
 )
 
@@ -35,6 +36,8 @@ type Config struct {
 	Retention      RetentionConfig   `yaml:"retention"`
 	HostMetrics    HostMetricsConfig `yaml:"host_metrics"`
 	Alarms         AlarmsConfig      `yaml:"alarms"`
+	// Checks look at services from outside.
+	Checks []blackbox.Check `yaml:"checks"`
 	ScrapeConfigs  yaml.Node         `yaml:"scrape_configs"`
 }
 
@@ -346,6 +349,7 @@ func (c *Config) validate() (errs []error) {
 	if err := alarm.ValidateRules("alarms.rules", c.Alarms.Rules); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, blackbox.Validate("checks", c.Checks)...)
 	errs = append(errs, c.scrapeProblems()...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errs

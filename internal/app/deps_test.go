@@ -27,6 +27,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/derive", "triage/internal/store/", "derive hands on what it makes and asks no engine"},
 	{"triage/internal/alarm", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
+	{"triage/internal/metricmath", "triage/", "metric math is a language, and knows nobody who has metrics"},
+	{"triage/internal/blackbox", "triage/internal/store/", "checks hand on what they see, and know no store"},
 	{"triage/internal/incident", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
 	{"triage/internal/incident", "triage/internal/diagnose", "an incident is a fact; what is concluded from it comes later"},
 	{"triage/internal/locate", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},

@@ -131,7 +131,7 @@ func (m *Manager) load(ctx context.Context, tenant string, given []model.Transit
 	for _, a := range alarms {
 		now[a.ID] = a
 		_, known := t.holding(a.ID)
-		if a.State == model.StateAlarm && (known == nil || known.State != model.StateAlarm) {
+		if a.State == model.StateAlarm && !a.Quiet && (known == nil || known.State != model.StateAlarm) {
 			lost = append(lost, model.Transition{From: model.StateOK, Alarm: a})
 		}
 	}
@@ -189,6 +189,9 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 				update(a, tr.Alarm)
 				touch(inc)
 			}
+			continue
+		}
+		if tr.Alarm.Quiet {
 			continue
 		}
 		inc := m.home(t, tr.Alarm, at)

@@ -219,6 +219,12 @@ type Alarm struct {
 	Unit      string    `json:"unit,omitempty"`
 	// Datapoints are the values last judged, oldest first.
 	Datapoints []float64 `json:"datapoints,omitempty"`
+	// Ended is when it last left ALARM; zero if it never was in ALARM.
+	Ended time.Time `json:"ended,omitzero"`
+	// Suppressed, if not empty, says why nobody is to be told of the present ALARM.
+	Suppressed string `json:"suppressed,omitempty"`
+	// Quiet alarms open no incident; they are there for others to be made of.
+	Quiet bool `json:"quiet,omitempty"`
 }
 
 // Transition is one change of an alarm's state. It is the only thing that incidents, notifications and the APIs read

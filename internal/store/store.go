@@ -85,6 +85,12 @@ type Events interface {
 	// span that tells of an exception of the same group itself is not counted again.
 	Exceptions(ctx context.Context, q ExceptionQuery) (Page[model.ExceptionGroup], error)
 
+	// SpanCounts and LogCounts count the rows that match a search, in steps of time and by attributes; in order of time,
+	// then of the attributes' values. Rows that lack one of the attributes have "" for it. Relations between spans are not
+	// counted: such a search is an error.
+	SpanCounts(ctx context.Context, q CountQuery) ([]CountStat, error)
+	LogCounts(ctx context.Context, q CountQuery) ([]CountStat, error)
+
 	// Stats says what is kept.
 	Stats(ctx context.Context) (EventStats, error)
 }
@@ -111,6 +117,31 @@ type ExceptionQuery struct {
 	Buckets int
 	// Limit is at least 1.
 	Limit int
+}
+
+// CountQuery asks SpanCounts and LogCounts.
+type CountQuery struct {
+	Tenant string
+	Window
+	// Where is never nil; search.All{} for everything.
+	Where search.Expr
+	// By are attributes, by the names that the search language knows.
+	By []string
+	// Step begins at the start of the window. It is positive.
+	Step time.Duration
+	// Quantile, between 0 and 1, is that of durations to tell. Only spans have it.
+	Quantile float64
+	// Limit is how many rows there may be, at least 1. Past it, the last are left out.
+	Limit int
+}
+
+// CountStat is one step of one group. Mean and Quantile are of spans' durations, in seconds.
+type CountStat struct {
+	At            time.Time // start of the step
+	By            []string  // in the query's order
+	Count, Errors int64     // Errors are spans that failed
+	Mean          float64
+	Quantile      float64
 }
 
 // Page is the newest rows that match.

@@ -56,6 +56,7 @@ func Events(t *testing.T, open func(t *testing.T) store.Events) {
 		{"health", testHealth},
 		{"exceptions", testExceptions},
 		{"exceptions of few rows", testFewExceptions},
+		{"counts", testCounts},
 		{"odd times", testOddTimes},
 		{"cancelled", testCancelled},
 	} {
