@@ -216,3 +216,49 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 	return resp.Body.Close()
 }
+
+// Receivers lists who can be told of incidents.
+func (c *Client) Receivers(ctx context.Context) ([]Receiver, error) {
+	out, err := get[struct {
+		Receivers []Receiver `json:"receivers"`
+	}](ctx, c, "/api/v1/receivers", nil)
+	return out.Receivers, err
+}
+
+// TestReceiver tells a receiver that it can be told, and returns how each of its integrations took it.
+func (c *Client) TestReceiver(ctx context.Context, name string) ([]TestResult, error) {
+	out, err := call[struct {
+		Results []TestResult `json:"results"`
+	}](ctx, c, request{method: http.MethodPost, path: "/api/v1/receivers/" + url.PathEscape(name) + "/test"})
+	return out.Results, err
+}
+
+// Notifications lists messages that wait and that were sent last, newest first; of one incident if one is named.
+func (c *Client) Notifications(ctx context.Context, incident string, limit int) ([]Notification, error) {
+	out, err := get[struct {
+		Notifications []Notification `json:"notifications"`
+	}](ctx, c, "/api/v1/notifications", url.Values(params{}.text("incident", incident).number("limit", limit)))
+	return out.Notifications, err
+}
+
+// Silences lists silences, those that end last first.
+func (c *Client) Silences(ctx context.Context) ([]Silence, error) {
+	out, err := get[struct {
+		Silences []Silence `json:"silences"`
+	}](ctx, c, "/api/v1/silences", nil)
+	return out.Silences, err
+}
+
+// PutSilence adds a silence, or replaces the one of its ID.
+func (c *Client) PutSilence(ctx context.Context, s Silence) (Silence, error) {
+	return call[Silence](ctx, c, request{method: http.MethodPost, path: "/api/v1/silences", body: s})
+}
+
+// EndSilence ends a silence now.
+func (c *Client) EndSilence(ctx context.Context, id string) error {
+	resp, err := c.send(ctx, request{method: http.MethodDelete, path: "/api/v1/silences/" + url.PathEscape(id)})
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}

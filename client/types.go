@@ -191,3 +191,40 @@ type Status struct {
 	Events   any `json:"events"`
 	Received any `json:"received"`
 }
+
+// Receiver is one who can be told of incidents, and by what: "email[0]".
+type Receiver struct {
+	Name         string   `json:"name"`
+	Integrations []string `json:"integrations"`
+}
+
+// TestResult is how an integration took a test message; Error is empty when it did.
+type TestResult struct {
+	Integration string  `json:"integration"`
+	Error       string  `json:"error,omitempty"`
+	Seconds     float64 `json:"seconds"`
+}
+
+// Notification is a message to a receiver. Done is zero while it waits; Error is that of the last attempt.
+type Notification struct {
+	ID          string    `json:"id"`
+	Incident    string    `json:"incident,omitempty"`
+	Receiver    string    `json:"receiver"`
+	Integration string    `json:"integration"`
+	Reason      string    `json:"reason"`
+	Created     time.Time `json:"created"`
+	Attempts    int       `json:"attempts"`
+	Error       string    `json:"error,omitempty"`
+	Next        time.Time `json:"next,omitzero"`
+	Done        time.Time `json:"done,omitzero"`
+}
+
+// Silence keeps alarms that all its matchers match from being told, from Starts to Ends.
+type Silence struct {
+	ID       string    `json:"id,omitempty"`
+	Matchers []string  `json:"matchers"`
+	Starts   time.Time `json:"starts,omitzero"`
+	Ends     time.Time `json:"ends"`
+	By       string    `json:"by,omitempty"`
+	Comment  string    `json:"comment,omitempty"`
+}

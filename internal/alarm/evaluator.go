@@ -501,7 +501,7 @@ func (e *Evaluator) evaluateRule(ctx context.Context, w *watch, slot time.Time) 
 	}
 	var past map[string][]store.Window
 	if w.fresh(slot) {
-		window := store.Window{From: slot.Add(-w.history()), To: slot.Add(1)}
+		window := store.Window{From: w.begin(slot), To: slot.Add(1)}
 		transitions, err := e.opts.State.Transitions(ctx, w.tenant, "", window, maxPast)
 		if err != nil {
 			return nil, err
@@ -563,6 +563,9 @@ func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) 
 			}
 		}
 		t.watches[name] = newWatch(t.name, r.rule, alarms)
+		if old == nil {
+			t.watches[name].resume(at)
+		}
 	}
 	for name, alarms := range t.restored { // of rules that went while nobody was watching
 		transitions, ids := newWatch(t.name, Rule{Name: name}, alarms).retire(at)

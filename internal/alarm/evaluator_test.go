@@ -181,6 +181,34 @@ func TestRestartChangesNothing(t *testing.T) {
 	}
 }
 
+// While nothing ran, what others kept of the time is judged as if it had, and what nobody received is not missed.
+func TestWhatHappenedMeanwhile(t *testing.T) {
+	values := []float64{1, 1, 20, 20, 20, 1, 1, 20, 20, 20, 20, 20, 1, 1, 1, 1}
+	opts := atOnce
+	m := &table{names: []string{"a"}, value: minutes(values...)}
+	want := evaluate(t, newEvaluator(t, m, openState(t), opts), 0, 15)
+	s := openState(t)
+	got := evaluate(t, newEvaluator(t, m, s, opts), 0, 2)
+	got = append(got, evaluate(t, newEvaluator(t, m, s, opts), 8, 15)...)
+	equal(t, "transitions with five minutes' pause", got, want)
+
+	nan := math.NaN()
+	for _, treat := range []alarm.Missing{alarm.TreatMissing, alarm.TreatNotBreaching, alarm.TreatBreaching} {
+		for _, level := range []float64{1, 20} {
+			rule := above(10)
+			rule.TreatMissingData = treat
+			opts := alarm.Options{Rules: []alarm.Rule{rule}, Delay: -1}
+			// Nothing from minute 4 to 9, of which triage does not run from 4 to 8; then as before.
+			m := &table{names: []string{"a"}, value: minutes(level, level, level, level, nan, nan, nan, nan, nan, nan, level, level, level, level)}
+			s := openState(t)
+			evaluate(t, newEvaluator(t, m, s, opts), 0, 3)
+			if after := evaluate(t, newEvaluator(t, m, s, opts), 8, 13); len(after) != 0 {
+				t.Errorf("%s, %v: %v after the pause", treat, level, after)
+			}
+		}
+	}
+}
+
 func TestUsualNeedsAPast(t *testing.T) {
 	m := &table{names: []string{"a"}, value: minutes(1, 1, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9)}
 	rule := above(0)

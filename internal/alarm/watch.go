@@ -25,6 +25,10 @@ const (
 	learnEvery = 10
 	// idlePeriods is after how many periods without a datapoint a contributor that is not in ALARM is forgotten.
 	idlePeriods = 720
+	// catchUp is how many periods are judged after a pause; what was before is only learnt from.
+	catchUp = 360
+	// settle is how long after a restart what is missing is not missed: those who send notice it late and try again.
+	settle = 30 * time.Second
 	// maxContributors bounds the alarms of one rule. Those past it are counted and not watched.
 	maxContributors = 5000
 )
@@ -36,10 +40,14 @@ type watch struct {
 	condition
 	last         time.Time // end of the last period evaluated, zero before the first
 	contributors map[string]*contributor
-	err          error     // why the last evaluation failed
-	dropped      int       // contributors past the bound, in the last evaluation
-	good, odd    int       // datapoints of the last evaluation that are numbers, and that are none
-	checked      time.Time // when it was last known to select not too many series
+	err          error // why the last evaluation failed
+	dropped      int   // contributors past the bound, in the last evaluation
+	good, odd    int   // datapoints of the last evaluation that are numbers, and that are none
+	// judged is the last period that was judged before a restart, and unobserved the time in which nobody may have received
+	// anything because of it: what is missing then says nothing.
+	judged     time.Time
+	unobserved store.Window
+	checked    time.Time // when it was last known to select not too many series
 }
 
 // contributor is one label set of a rule, with its alarm.
@@ -67,6 +75,18 @@ func newWatch(tenant string, r Rule, saved []model.Alarm) *watch {
 	return w
 }
 
+// resume makes a watch go on where the last process stopped, by the alarms that it saved.
+func (w *watch) resume(at time.Time) {
+	for _, c := range w.contributors {
+		if c.alarm.Updated.After(w.judged) {
+			w.judged = c.alarm.Updated
+		}
+	}
+	if !w.judged.IsZero() {
+		w.unobserved = store.Window{From: w.judged.Add(1), To: at.Add(max(settle, 2*time.Duration(w.rule.Period)))}
+	}
+}
+
 func (w *watch) newContributor(a model.Alarm) *contributor {
 	c := &contributor{alarm: a, seen: a.Updated}
 	if w.rule.Usual != nil {
@@ -86,12 +106,13 @@ func (w *watch) due(at time.Time, delay time.Duration) (time.Time, bool) {
 // the periods are judged next time.
 //
 // In the beginning, and after a pause longer than history, it first learns what is usual from the past, following alarms
-// silently: what was part of an ALARM, by what it sees or by what past says, is no example of the usual.
+// silently: what was part of an ALARM, by what it sees or by what past says, is no example of the usual. The periods of a
+// pause, or of a restart, are judged then, unless there are more than catchUp.
 func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past map[string][]store.Window) ([]model.Transition, error) {
 	from := w.last.Add(time.Duration(w.rule.Period))
 	learn := w.fresh(slot)
 	if learn {
-		from = slot.Add(-w.history())
+		from = w.begin(slot)
 	}
 	frames, err := w.fetch(ctx, src, from, slot)
 	if err != nil {
@@ -103,8 +124,9 @@ func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past 
 		w.odd += f.odd
 	}
 	if learn {
-		w.learn(frames[:len(frames)-1], slot, past)
-		frames = frames[len(frames)-1:]
+		n := len(frames) - w.missed(slot)
+		w.learn(frames[:n], slot, past)
+		frames = frames[n:]
 	}
 	var out []model.Transition
 	for _, f := range frames {
@@ -117,6 +139,25 @@ func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past 
 // fresh tells whether the past must be learnt before slot can be judged.
 func (w *watch) fresh(slot time.Time) bool {
 	return w.last.IsZero() || slot.Sub(w.last) > w.history()
+}
+
+// missed is how many periods are to be judged when the past is learnt anew: those since the last that was judged, or the
+// newest alone when that was never or long ago.
+func (w *watch) missed(slot time.Time) int {
+	last := w.judged
+	if !w.last.IsZero() {
+		last = w.last
+	}
+	period := time.Duration(w.rule.Period)
+	if pause := slot.Sub(last); !last.IsZero() && pause <= catchUp*period {
+		return max(1, int((pause+period-1)/period))
+	}
+	return 1
+}
+
+// begin is the first period that is read when the past is learnt anew.
+func (w *watch) begin(slot time.Time) time.Time {
+	return slot.Add(-w.history() - time.Duration(w.missed(slot)-1)*time.Duration(w.rule.Period))
 }
 
 func (w *watch) learn(frames []frame, slot time.Time, past map[string][]store.Window) {
@@ -161,6 +202,9 @@ func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Trans
 	for _, id := range slices.Sorted(maps.Keys(w.contributors)) {
 		c := w.contributors[id]
 		v, present := f.values[id]
+		if !present && w.unobserved.Contains(f.at) {
+			continue
+		}
 		w.take(c, f.at, v, present)
 		if slices.ContainsFunc(past[id], func(p store.Window) bool { return p.Contains(f.at) }) {
 			c.points[len(c.points)-1].alarmed = true

@@ -20,6 +20,7 @@ import (
 	"triage/internal/diagnose"
 	"triage/internal/ingest"
 	"triage/internal/model"
+	"triage/internal/notify"
 	"triage/internal/record"
 	"triage/internal/store"
 	"triage/internal/store/events"
@@ -39,6 +40,7 @@ type Options struct {
 	Metrics store.Metrics
 	State   store.State
 	Alarms  Alarms
+	Notify  Notifications
 	// Record accepts a change as if it had been received.
 	Record func(ctx context.Context, tenant string, c model.Change) error
 	// Diagnose makes a verdict now, without storing it.
@@ -111,7 +113,8 @@ func problem(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid):
+	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
+		errors.Is(err, notify.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())

@@ -22,6 +22,7 @@ import (
 	"triage/internal/diagnose"
 	"triage/internal/ingest"
 	"triage/internal/model"
+	"triage/internal/notify"
 	"triage/internal/store"
 	"triage/internal/store/events"
 	"triage/internal/store/state"
@@ -119,6 +120,46 @@ func (f fakeAlarms) DeleteRule(_ context.Context, _, name string) error {
 	return nil
 }
 
+// fakeNotify knows one receiver and one silence.
+type fakeNotify struct{}
+
+var silence = notify.Silence{ID: "s1", Matchers: []string{`service="cart"`}, Starts: now, Ends: now.Add(time.Hour), By: "ann", Comment: "moving"}
+
+func (fakeNotify) Receivers() []notify.Receiver {
+	return []notify.Receiver{{Name: "ops", Integrations: []string{"email[0]"}}}
+}
+
+func (fakeNotify) Messages(context.Context, string, string) ([]notify.Message, error) {
+	return []notify.Message{{ID: "m1", Incident: "INC-1", Receiver: "ops", Integration: "email[0]", Reason: notify.ReasonFirst, Key: "{}", Created: now,
+		Attempts: 1, Done: now.Add(time.Second), Alerts: []notify.Alert{{Alarm: firing.ID, Labels: map[string]string{"service": "cart"}, Starts: now}}}}, nil
+}
+
+func (fakeNotify) Test(_ context.Context, name string) ([]notify.TestResult, error) {
+	if name != "ops" {
+		return nil, store.ErrNotFound
+	}
+	return []notify.TestResult{{Integration: "email[0]", Error: "connection refused", Seconds: 0.1}}, nil
+}
+
+func (fakeNotify) Silences(context.Context, string) ([]notify.Silence, error) {
+	return []notify.Silence{silence}, nil
+}
+
+func (fakeNotify) SaveSilence(_ context.Context, _ string, s notify.Silence) (notify.Silence, error) {
+	if s.Ends.IsZero() {
+		return s, notify.ErrInvalid
+	}
+	s.ID = "s2"
+	return s, nil
+}
+
+func (fakeNotify) EndSilence(_ context.Context, _, id string) error {
+	if id != silence.ID {
+		return store.ErrNotFound
+	}
+	return nil
+}
+
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	st, err := state.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"))
@@ -143,7 +184,7 @@ func newServer(t *testing.T) *httptest.Server {
 		}
 	}
 	h := api.New(api.Options{
-		Events: fakeEvents{}, State: st, Alarms: fakeAlarms{},
+		Events: fakeEvents{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
 		Record: func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
 		Diagnose: func(_ context.Context, r diagnose.Request) (model.Verdict, error) {
 			v := v
@@ -189,6 +230,16 @@ var calls = []struct {
 	{"rule-without-a-condition", "POST", "/api/v1/alarms", `{"name":"x","expr":"sum("}`, "", 400},
 	{"rule-removed-missing", "DELETE", "/api/v1/alarms/none", "", "", 404},
 	{"rule-removed", "DELETE", "/api/v1/alarms/deep-queue", "", "", 204},
+	{"receivers", "GET", "/api/v1/receivers", "", "", 200},
+	{"receiver-test", "POST", "/api/v1/receivers/ops/test", "", "", 200},
+	{"receiver-test-missing", "POST", "/api/v1/receivers/nobody/test", "", "", 404},
+	{"notifications", "GET", "/api/v1/notifications?incident=INC-1", "", "", 200},
+	{"silences", "GET", "/api/v1/silences", "", "", 200},
+	{"silence", "POST", "/api/v1/silences", `{"matchers":["service=\"cart\""],"ends":"2026-03-02T00:00:00Z"}`, "", 201},
+	{"silence-of-everything", "POST", "/api/v1/silences", `{"matchers":[],"ends":"2026-03-02T00:00:00Z"}`, "", 422},
+	{"silence-without-end", "POST", "/api/v1/silences", `{"matchers":["a=b"],"ends":"0001-01-01T00:00:00Z"}`, "", 400},
+	{"silence-ended", "DELETE", "/api/v1/silences/s1", "", "", 204},
+	{"silence-ended-missing", "DELETE", "/api/v1/silences/s9", "", "", 404},
 	{"services", "GET", "/api/v1/services", "", "", 200},
 	{"trace", "GET", "/api/v1/traces/" + traceID.String(), "", "", 200},
 	{"trace-missing", "GET", "/api/v1/traces/000000000000000000000000000000ff", "", "", 404},

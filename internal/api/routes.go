@@ -26,6 +26,14 @@ func (s *server) routes(a huma.API) {
 		o.Summary, o.DefaultStatus = "Remove an alarm rule", http.StatusNoContent
 	})
 	get(a, "/api/v1/alarms/history", "Transitions of alarms, oldest first", s.history)
+	get(a, "/api/v1/receivers", "Who can be told of incidents", s.receivers)
+	post(a, "/api/v1/receivers/{name}/test", "Tell a receiver that it can be told", http.StatusOK, s.testReceiver)
+	get(a, "/api/v1/notifications", "Messages that wait and that were sent last, newest first", s.notifications)
+	get(a, "/api/v1/silences", "Silences, those that end last first", s.silences)
+	post(a, "/api/v1/silences", "Add or replace a silence", http.StatusCreated, s.putSilence)
+	huma.Delete(a, "/api/v1/silences/{id}", wrap(s.endSilence), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "End a silence now", http.StatusNoContent
+	})
 	get(a, "/api/v1/services", "Services, their operations, and who calls whom", s.services)
 	get(a, "/api/v1/traces/{id}", "One trace with its log lines and critical path", s.trace)
 	get(a, "/api/v1/logs", "Search log records, newest first", s.logs)

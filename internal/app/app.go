@@ -37,6 +37,7 @@ import (
 	"triage/internal/ingest/promwrite"
 	"triage/internal/ingest/scrape"
 	"triage/internal/model"
+	"triage/internal/notify"
 	"triage/internal/record"
 	"triage/internal/store/events"
 	"triage/internal/store/metrics"
@@ -118,6 +119,7 @@ type app struct {
 	scrape   *scrape.Scraper
 	alarms   *alarm.Evaluator
 	diagnose *diagnose.Diagnoser
+	notify   *notify.Manager
 }
 
 type step struct {
@@ -269,8 +271,27 @@ func (a *app) startJudges(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	who, err := a.Config.notifier(a.Logger)
+	if err != nil {
+		return err
+	}
+	a.notify = notify.New(notify.Options{
+		Config: who, State: a.state, URL: a.Config.publicURL(), Suppressed: a.suppressed, Registerer: a.registry, Logger: a.Logger,
+	})
+	w.tell = a.notify.Observe
+	a.background("notifications", a.notify.Run)
 	a.background("alarms", w.run)
 	return nil
+}
+
+// suppressed says why nobody is to be told of an alarm, as it stands now.
+func (a *app) suppressed(tenant, id string) string {
+	for _, al := range a.alarms.Alarms(tenant) {
+		if al.ID == id {
+			return al.Suppressed
+		}
+	}
+	return ""
 }
 
 // makeJudges makes everything between series and verdicts; time comes in with the watch's ticks.
@@ -395,7 +416,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		return fmt.Errorf("prometheus API: %w", err)
 	}
 	page := api.New(api.Options{
-		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms,
+		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})
 			return err
@@ -472,8 +493,15 @@ func (a *app) reload() {
 	if err == nil {
 		err = a.applyScrape(next)
 	}
+	var who *notify.Config
+	if err == nil {
+		who, err = next.notifier(a.Logger)
+	}
 	if err == nil {
 		err = a.alarms.SetRules(next.Alarms.Rules)
+	}
+	if err == nil {
+		a.notify.SetConfig(who)
 	}
 	if err != nil {
 		a.reloadOK.Set(0)
@@ -483,7 +511,7 @@ func (a *app) reload() {
 	a.reloadOK.Set(1)
 	log, old, now := a.Logger, a.Config.settings(), next.settings()
 	for i := range old {
-		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b {
+		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b && old[i].path != "notify.file" {
 			log.Warn("setting takes effect at the next start", "setting", old[i].path, "value", b)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"triage/internal/alarm"
 	"triage/internal/blackbox"
 	"triage/internal/ingest/scrape"
+	"triage/internal/notify"
 )
 
 // Config is everything a user can set. Each scalar has a path in the file (listen.http), a flag (--listen-http) and an
@@ -36,9 +38,10 @@ type Config struct {
 	Retention      RetentionConfig   `yaml:"retention"`
 	HostMetrics    HostMetricsConfig `yaml:"host_metrics"`
 	Alarms         AlarmsConfig      `yaml:"alarms"`
+	Notify         NotifyConfig      `yaml:"notify"`
 	// Checks look at services from outside.
-	Checks []blackbox.Check `yaml:"checks"`
-	ScrapeConfigs  yaml.Node         `yaml:"scrape_configs"`
+	Checks        []blackbox.Check `yaml:"checks"`
+	ScrapeConfigs yaml.Node        `yaml:"scrape_configs"`
 }
 
 // LogConfig says how triage logs, on standard error.
@@ -87,6 +90,17 @@ type AlarmsConfig struct {
 	Rules     []alarm.Rule `yaml:"rules"`
 }
 
+// NotifyConfig says who is told of incidents.
+type NotifyConfig struct {
+	// URL is how users reach this server; links in messages begin with it. It is that of listen.http where it is empty.
+	URL string `yaml:"url"`
+	// File is an Alertmanager configuration, relative to the working directory; Alertmanager is one that stands right here.
+	File         string    `yaml:"file"`
+	Alertmanager yaml.Node `yaml:"alertmanager"`
+	// SNS are HTTP endpoints that get what Amazon SNS would send of a CloudWatch alarm.
+	SNS []notify.SNS `yaml:"sns"`
+}
+
 // Default is the configuration without a file.
 func Default() Config {
 	return Config{
@@ -127,6 +141,8 @@ func (c *Config) settings() []setting {
 		{"retention.metrics.size", "how much disk metrics may take", &c.Retention.Metrics.Size},
 		{"host_metrics.enabled", "measure this machine and its processes", &c.HostMetrics.Enabled},
 		{"host_metrics.interval", "how often this machine is measured", &c.HostMetrics.Interval},
+		{"notify.url", "how users reach this server, for links in messages", &c.Notify.URL},
+		{"notify.file", "Alertmanager configuration that says who is told of incidents", &c.Notify.File},
 		{"alarms.automatic", "watch every service and operation without any rule written", &c.Alarms.Automatic},
 	}
 }
@@ -349,10 +365,50 @@ func (c *Config) validate() (errs []error) {
 	if err := alarm.ValidateRules("alarms.rules", c.Alarms.Rules); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := c.notifier(nil); err != nil {
+		errs = append(errs, err)
+	}
 	errs = append(errs, blackbox.Validate("checks", c.Checks)...)
 	errs = append(errs, c.scrapeProblems()...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errs
+}
+
+// publicURL is how users reach this server, without a slash at its end.
+func (c *Config) publicURL() string {
+	if c.Notify.URL != "" {
+		return strings.TrimRight(c.Notify.URL, "/")
+	}
+	return "http://" + c.Listen.HTTP
+}
+
+// notifier reads who is told of incidents, nil if nobody is.
+func (c *Config) notifier(log *slog.Logger) (*notify.Config, error) {
+	n := c.Notify
+	inline := n.Alertmanager.Kind != 0
+	switch {
+	case inline && n.File != "":
+		return nil, errors.New("notify.file: is one configuration too many beside notify.alertmanager")
+	case n.File != "":
+		parsed, err := notify.ParseFile(n.File, c.publicURL(), n.SNS, log)
+		if err != nil {
+			return nil, fmt.Errorf("notify.file: %w", err)
+		}
+		return parsed, nil
+	case inline:
+		text, err := yaml.Marshal(&n.Alertmanager)
+		if err != nil {
+			return nil, fmt.Errorf("notify.alertmanager: %w", err)
+		}
+		parsed, err := notify.Parse(text, ".", c.publicURL(), n.SNS, log)
+		if err != nil {
+			return nil, fmt.Errorf("notify.alertmanager: %w", err)
+		}
+		return parsed, nil
+	case len(n.SNS) > 0:
+		return nil, errors.New("notify.sns: needs notify.alertmanager or notify.file, which say who receives what")
+	}
+	return nil, nil
 }
 
 // off closes a port.

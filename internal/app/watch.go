@@ -40,6 +40,8 @@ type watch struct {
 
 	// noted, if not nil, is told of each incident that opened, changed or resolved, and of each verdict that was kept.
 	noted func(ReplayEvent)
+	// tell, if not nil, is told how an incident stands whenever that changes, with its verdict once there is one.
+	tell func(model.Incident)
 }
 
 // followed is an open incident and how far its verdict has come.
@@ -108,6 +110,9 @@ func (w *watch) follow(ctx context.Context, inc model.Incident, at time.Time) {
 	if w.noted != nil {
 		w.noted(ReplayEvent{At: at, Kind: KindIncident, Incident: &inc})
 	}
+	if w.tell != nil {
+		w.tell(inc)
+	}
 	k := key(inc)
 	f, known := w.open[k]
 	switch {
@@ -159,6 +164,10 @@ func (w *watch) revise(ctx context.Context, inc model.Incident, at time.Time) er
 	}
 	if w.noted != nil {
 		w.noted(ReplayEvent{At: at, Kind: KindVerdict, Verdict: &v})
+	}
+	if w.tell != nil {
+		inc.Verdict = &v
+		w.tell(inc)
 	}
 	cause := "none found"
 	if v.Why != nil {

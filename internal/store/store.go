@@ -393,7 +393,18 @@ type State interface {
 	// Answers returns what a revision rests on; ErrNotFound.
 	Answers(ctx context.Context, tenant, verdict string, revision int) ([]byte, error)
 
+	// SaveDocuments stores documents under their kinds and names, all or none. One without a body is removed, if it is there.
+	SaveDocuments(ctx context.Context, tenant string, docs []Document) error
+	// Documents lists those of a kind, in order of name.
+	Documents(ctx context.Context, tenant, kind string) ([]Document, error)
+
 	// SaveTemplates stores new and changed templates, Templates lists all.
 	SaveTemplates(ctx context.Context, tenant string, t []model.Template) error
 	Templates(ctx context.Context, tenant string) ([]model.Template, error)
+}
+
+// Document is something small that its owner alone understands, as JSON.
+type Document struct {
+	Kind, Name string
+	Body       []byte
 }

@@ -32,6 +32,7 @@ func State(t *testing.T, open OpenState) {
 		{"alarms and transitions", stateAlarms},
 		{"incidents", stateIncidents},
 		{"verdicts", stateVerdicts},
+		{"documents", stateDocuments},
 		{"templates", stateTemplates},
 		{"concurrent use", stateConcurrent},
 	} {
@@ -284,6 +285,29 @@ func stateVerdicts(t *testing.T, s store.State) {
 	none, err := s.Verdicts(ctx, "b", "INC-1")
 	ok(t, err)
 	same(t, "another tenant's verdicts", none, []model.Verdict{})
+}
+
+func stateDocuments(t *testing.T, s store.State) {
+	ctx := t.Context()
+	doc := func(kind, name, body string) store.Document {
+		return store.Document{Kind: kind, Name: name, Body: []byte(body)}
+	}
+	ok(t, s.SaveDocuments(ctx, "a", []store.Document{doc("x", "2", `{}`), doc("x", "1", `[1]`), doc("y", "1", `"y"`)}))
+	ok(t, s.SaveDocuments(ctx, "b", []store.Document{doc("x", "1", `"b"`)}))
+	ok(t, s.SaveDocuments(ctx, "a", nil))
+	list := func(tenant, kind string) []store.Document {
+		t.Helper()
+		got, err := s.Documents(ctx, tenant, kind)
+		ok(t, err)
+		return got
+	}
+	same(t, "documents", list("a", "x"), []store.Document{doc("x", "1", `[1]`), doc("x", "2", `{}`)})
+	// One goes, one is replaced, one that is not there goes too.
+	ok(t, s.SaveDocuments(ctx, "a", []store.Document{{Kind: "x", Name: "1"}, doc("x", "2", `2`), {Kind: "x", Name: "3"}}))
+	same(t, "documents after a change", list("a", "x"), []store.Document{doc("x", "2", `2`)})
+	same(t, "of another kind", list("a", "y"), []store.Document{doc("y", "1", `"y"`)})
+	same(t, "of another tenant", list("b", "x"), []store.Document{doc("x", "1", `"b"`)})
+	same(t, "of none", list("c", "x"), []store.Document{})
 }
 
 func stateTemplates(t *testing.T, s store.State) {
