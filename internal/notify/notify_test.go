@@ -253,6 +253,7 @@ func TestWhatReceiversGet(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		got <- r
 		bodies <- string(b)
+		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"ok":true,"result":{"message_id":1,"chat":{"id":1}}}`) // Slack and Telegram want to see it
 	}))
 	defer srv.Close()
