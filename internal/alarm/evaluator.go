@@ -591,6 +591,9 @@ func (e *Evaluator) publish(t *tenant) {
 		case w.dropped > 0:
 			s.EvaluationState = EvaluationPartial
 			s.EvaluationReason = fmt.Sprintf("%d label sets more than the %d that are watched", w.dropped, maxContributors)
+		case w.unlearned != nil:
+			s.EvaluationState = EvaluationPartial
+			s.EvaluationReason = "what is usual at an hour is learnt from now on, not from before: " + w.unlearned.Error()
 		case w.last.IsZero():
 			s.EvaluationState = ""
 		case w.good == 0 && w.odd > 0:

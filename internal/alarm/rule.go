@@ -132,7 +132,17 @@ type Usual struct {
 	Noise Noise `json:"noise,omitempty" yaml:"noise,omitempty"`
 	// MinDatapoints is how many datapoints must be known before any can breach.
 	MinDatapoints int `json:"min_datapoints,omitempty" yaml:"min_datapoints,omitempty"`
+	// Exclude are times that are no example of what is usual: a migration, a load test.
+	Exclude []Span `json:"exclude,omitempty" yaml:"exclude,omitempty"`
 }
+
+// Span is a time range, To not included.
+type Span struct {
+	From time.Time `json:"from" yaml:"from"`
+	To   time.Time `json:"to" yaml:"to"`
+}
+
+func (s Span) contains(at time.Time) bool { return !at.Before(s.From) && at.Before(s.To) }
 
 // Direction is the side on which a datapoint is unusual.
 type Direction string

@@ -3,18 +3,23 @@ package alarm
 import (
 	"math"
 	"slices"
+	"time"
+
+	baseline "triage/internal/usual"
 )
 
 // usualLen is how many datapoints the past of a contributor holds: half an hour of 5 s periods.
 const usualLen = 360
 
-// usual is the past of one contributor: its last usualLen datapoints that were not part of an ALARM. Medians make it
-// blind to what was short, and its length slow to learn what lasts.
+// usual is the past of one contributor: its last usualLen datapoints that were not part of an ALARM, and what was usual at
+// each hour of the week. Medians make it blind to what was short, and its length slow to learn what lasts.
 type usual struct {
-	ring   []observation // in the order of arrival, oldest at next once full
-	next   int
-	sorted []float64 // scaled values of the ring
-	noise  Noise
+	ring    []observation // in the order of arrival, oldest at next once full
+	next    int
+	sorted  []float64 // scaled values of the ring
+	noise   Noise
+	season  *baseline.Season // of scaled values; nil for a rule that does not ask for what is usual
+	exclude []Span
 }
 
 // observation is a datapoint that is kept.
@@ -57,6 +62,31 @@ func (u *usual) add(o observation) {
 	u.sorted = slices.Insert(u.sorted, i, s)
 }
 
+// excluded tells whether what is of a time is no example of what is usual.
+func (u *usual) excluded(at time.Time) bool {
+	return slices.ContainsFunc(u.exclude, func(s Span) bool { return s.contains(at) })
+}
+
+// addToSeason makes a datapoint part of what is usual at its hour.
+func (u *usual) addToSeason(at time.Time, value float64) {
+	if u.season != nil {
+		u.season.Observe(at, u.noise.scaled(value), u.reach())
+	}
+}
+
+// seasonReach is how many standard deviations of the noise a datapoint may draw its hour, so that faults which nobody saw
+// leave little behind.
+const seasonReach = 6
+
+func (u *usual) reach() float64 {
+	if len(u.sorted) > 0 {
+		if spread := 1.4826 * medianDeviation(u.sorted, middle(u.sorted)); spread > 0 {
+			return seasonReach * spread
+		}
+	}
+	return math.Inf(1)
+}
+
 // level is the past in a few numbers.
 type level struct {
 	known    int     // datapoints
@@ -67,12 +97,20 @@ type level struct {
 	high     float64 // and above
 	samples  float64 // mean by datapoint
 	observed float64 // samples in all
+	// What is usual at this hour, where earlier days tell.
+	seasonal     bool
+	hourly       float64 // scaled
+	hourlySpread float64
 }
 
-func (u *usual) level() level {
+// level is the past as seen at a time.
+func (u *usual) level(at time.Time) level {
 	l := level{known: len(u.ring)}
 	if l.known == 0 {
 		return l
+	}
+	if u.season != nil {
+		l.hourly, l.hourlySpread, l.seasonal = u.season.Usual(at)
 	}
 	var hits float64
 	for _, o := range u.ring {
@@ -116,32 +154,59 @@ func medianDeviation(sorted []float64, centre float64) float64 {
 // breach tells whether a datapoint is unlike the past, and the threshold on the side it is nearer to.
 func (u Usual) breach(l level, o observation) (breaching bool, threshold float64) {
 	up := u.Direction == Up || u.Direction == Both && o.value >= l.usual
-	sign := -1.0
+	threshold = u.threshold(l, o.samples, up)
 	if up {
-		sign = 1
+		breaching = o.value > threshold
+	} else {
+		breaching = o.value < threshold
 	}
-	threshold = l.usual + sign*u.MinDelta
-	if u.Factor > 0 && up {
-		threshold = max(threshold, l.usual*u.Factor)
-	} else if u.Factor > 0 {
-		threshold = min(threshold, l.usual/u.Factor)
-	}
+	return breaching && u.improbable(l, o, up), threshold
+}
+
+// threshold is how far a datapoint of so many samples may be from the past on one side. Where the hour is known, a
+// datapoint must be unlike both the last datapoints and those of the same hour of earlier days: what comes every morning
+// is no surprise, and what has gone on for a while and was seen to is none either.
+func (u Usual) threshold(l level, samples float64, up bool) float64 {
 	// The measured noise of few datapoints is itself uncertain.
 	distance := u.Deviations * l.spread * (1 + 6/float64(l.known))
+	few := 1.0
 	counted := u.Noise == NoiseShare || u.Noise == NoiseCount
-	if !counted && o.samples > 0 && o.samples < l.samples { // fewer samples are noisier
-		distance *= math.Sqrt(l.samples / o.samples)
+	if !counted && samples > 0 && samples < l.samples { // fewer samples are noisier
+		few = math.Sqrt(l.samples / samples)
 	}
-	far := u.Noise.unscaled(l.median + sign*distance)
+	further := math.Max
+	if !up {
+		further = math.Min
+		distance, few = -distance, -few
+	}
+	far := u.Noise.unscaled(l.median + distance*math.Abs(few))
 	if u.Noise == NoiseCount && up {
 		far = max(far, l.high)
 	} else if u.Noise == NoiseCount {
 		far = min(far, l.low)
 	}
-	if sign*(far-threshold) > 0 {
-		threshold = far
+	t := further(u.away(l.usual, up), far)
+	if l.seasonal {
+		t = further(t, u.away(u.Noise.unscaled(l.hourly), up))
+		t = further(t, u.Noise.unscaled(l.hourly+u.Deviations*l.hourlySpread*few))
 	}
-	return sign*(o.value-threshold) > 0 && u.improbable(l, o, up), threshold
+	return t
+}
+
+// away is the value on one side of what is usual from which on Factor and MinDelta hold.
+func (u Usual) away(usual float64, up bool) float64 {
+	if up {
+		t := usual + u.MinDelta
+		if u.Factor > 0 {
+			t = max(t, usual*u.Factor)
+		}
+		return t
+	}
+	t := usual - u.MinDelta
+	if u.Factor > 0 {
+		t = min(t, usual/u.Factor)
+	}
+	return t
 }
 
 // improbable tells whether chance alone gives such a count less often than Deviations allow. Other noise than that of

@@ -178,6 +178,11 @@ func (u Usual) problems(at string, samples bool) (errs []error) {
 	if u.Factor == 0 && u.Deviations == 0 && u.MinDelta == 0 {
 		bad("factor", "none of factor, min_delta, deviations is given")
 	}
+	for i, s := range u.Exclude {
+		if !s.From.Before(s.To) {
+			bad(fmt.Sprintf("exclude[%d]", i), "from %s is not before to %s", s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
+		}
+	}
 	if u.MinDatapoints < 1 || u.MinDatapoints > usualLen {
 		bad("min_datapoints", "%d is not between 1 and %d", u.MinDatapoints, usualLen)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"triage/internal/model"
 	"triage/internal/store"
+	baseline "triage/internal/usual"
 )
 
 const (
@@ -48,6 +49,8 @@ type watch struct {
 	judged     time.Time
 	unobserved store.Window
 	checked    time.Time // when it was last known to select not too many series
+	seasons    map[string]*baseline.Season
+	unlearned  error // why seasons were not learnt from before
 }
 
 // contributor is one label set of a rule, with its alarm.
@@ -90,7 +93,8 @@ func (w *watch) resume(at time.Time) {
 func (w *watch) newContributor(a model.Alarm) *contributor {
 	c := &contributor{alarm: a, seen: a.Updated}
 	if w.rule.Usual != nil {
-		c.usual.noise = w.rule.Usual.Noise
+		c.usual.noise, c.usual.exclude = w.rule.Usual.Noise, w.rule.Usual.Exclude
+		c.usual.season = w.season(a.ID)
 	}
 	return c
 }
@@ -124,6 +128,7 @@ func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past 
 		w.odd += f.odd
 	}
 	if learn {
+		w.learnSeasons(ctx, src.metrics, from)
 		n := len(frames) - w.missed(slot)
 		w.learn(frames[:n], slot, past)
 		frames = frames[n:]
@@ -255,9 +260,15 @@ func (w *watch) take(c *contributor, at time.Time, v value, present bool) {
 	c.points = append(c.points, p)
 }
 
-// learn makes a datapoint part of the past, those of an ALARM slowly.
+// learn makes a datapoint part of the past, those of an ALARM slowly, and never of their hour: once what lasts has become
+// usual it is no ALARM.
 func (c *contributor) learn(p point, period time.Duration) {
-	if p.Status == DatapointMissing || p.alarmed && p.At.UnixNano()/int64(period)%learnEvery != 0 {
+	if p.Status == DatapointMissing || c.usual.excluded(p.At) {
+		return
+	}
+	if !p.alarmed {
+		c.usual.addToSeason(p.At, p.Value)
+	} else if p.At.UnixNano()/int64(period)%learnEvery != 0 {
 		return
 	}
 	c.usual.add(observation{p.Value, p.samples})
@@ -287,7 +298,7 @@ func (w *watch) breaching(c *contributor, p point) (breaching bool, threshold, u
 		if !w.ready(c) {
 			return false, threshold, 0
 		}
-		l := c.usual.level()
+		l := c.usual.level(p.At)
 		unusual, far := u.breach(l, observation{p.Value, p.samples})
 		switch cmp := w.rule.Compare; {
 		case cmp == nil:
@@ -391,6 +402,7 @@ func (w *watch) forget() (ids []string) {
 		if c.alarm.State != model.StateAlarm && w.last.Sub(c.seen) > idle {
 			ids = append(ids, id)
 			delete(w.contributors, id)
+			delete(w.seasons, id)
 		}
 	}
 	slices.Sort(ids)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"slices"
+	"time"
 
 	"triage/internal/alarm"
 	"triage/internal/model"
@@ -64,6 +66,33 @@ func (s *server) history(ctx context.Context, in *historyParams) (*body, error) 
 		return nil, err
 	}
 	return answer(map[string]any{"transitions": nonNil(list)})
+}
+
+type bandParams struct {
+	Scope
+	Alarm string `query:"alarm" required:"true" doc:"an alarm's id"`
+	Step  string `query:"step" doc:"least time between points, such as 1m; the rule's period without it"`
+}
+
+func (s *server) band(ctx context.Context, in *bandParams) (*body, error) {
+	w, err := in.window(s.Now())
+	if err != nil {
+		return nil, err
+	}
+	var step alarm.Duration
+	if in.Step != "" {
+		if err := step.UnmarshalText([]byte(in.Step)); err != nil {
+			return nil, bad(fmt.Errorf("step: %w", err))
+		}
+	}
+	if step < 0 {
+		return nil, bad(fmt.Errorf("step: %s is negative", step))
+	}
+	b, err := s.Alarms.Band(ctx, tenant(in.Tenant), in.Alarm, w, time.Duration(step))
+	if err != nil {
+		return nil, err
+	}
+	return answer(b)
 }
 
 func newID() string {

@@ -32,6 +32,7 @@ type Alarms interface {
 	Rules(tenant string) []alarm.RuleStatus
 	SaveRule(ctx context.Context, tenant string, r alarm.Rule) error
 	DeleteRule(ctx context.Context, tenant, name string) error
+	Band(ctx context.Context, tenant, id string, w store.Window, step time.Duration) (alarm.Band, error)
 }
 
 // Options wires the API to the rest. All fields but the last three are required.

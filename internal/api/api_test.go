@@ -160,6 +160,16 @@ func (fakeNotify) EndSilence(_ context.Context, _, id string) error {
 	return nil
 }
 
+func (fakeAlarms) Band(_ context.Context, _, id string, w store.Window, step time.Duration) (alarm.Band, error) {
+	if id != firing.ID {
+		return alarm.Band{}, store.ErrNotFound
+	}
+	value, usual, lower, upper := 0.5, 0.2, 0.1, 0.4
+	return alarm.Band{Alarm: id, Unit: "s", Step: alarm.Duration(step), Points: []alarm.BandPoint{
+		{At: w.From, Value: &value, Usual: &usual, Lower: &lower, Upper: &upper}, {At: w.To},
+	}}, nil
+}
+
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	st, err := state.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"))
@@ -225,6 +235,10 @@ var calls = []struct {
 	{"change-of-nothing", "POST", "/api/v1/changes", `{"kind":"flag"}`, "", 400},
 	{"alarms", "GET", "/api/v1/alarms?state=ALARM", "", "", 200},
 	{"alarm-history", "GET", "/api/v1/alarms/history?alarm=latency%7Bcart%7D", "", "", 200},
+	{"alarm-band", "GET", "/api/v1/alarms/band?alarm=latency%7Bcart%7D&from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=1h", "", "", 200},
+	{"alarm-band-missing", "GET", "/api/v1/alarms/band?alarm=none", "", "", 404},
+	{"alarm-band-of-nothing", "GET", "/api/v1/alarms/band", "", "", 422},
+	{"alarm-band-bad-step", "GET", "/api/v1/alarms/band?alarm=latency%7Bcart%7D&step=long", "", "", 400},
 	{"rule", "POST", "/api/v1/alarms", `{"name":"deep-queue","expr":"queue_depth","compare":{"op":">","threshold":5}}`, "", 201},
 	{"rule-unknown-field", "POST", "/api/v1/alarms", `{"name":"x","color":"red"}`, "", 400},
 	{"rule-without-a-condition", "POST", "/api/v1/alarms", `{"name":"x","expr":"sum("}`, "", 400},

@@ -53,6 +53,9 @@ func (s *Season) Observe(at time.Time, value, limit float64) {
 		c.days, c.day = min(c.days, math.MaxUint16-1)+1, day
 	}
 	c.n = min(c.n, math.MaxUint16-1) + 1
+	if c.n == 1 {
+		limit = math.Inf(1) // there is no usual yet to be far from
+	}
 	miss := draw(value-float64(c.mean), limit)
 	slowest := share(min(since, every), memory)
 	if c.n > 1 {
