@@ -186,6 +186,34 @@ func (g *Generator) Flood(ctx context.Context, f Flood) {
 	workers.Wait()
 }
 
+// Crowd is very many users who send the same request.
+type Crowd struct {
+	Method, Path string
+	// Rate is the mean of requests a second, however long answers take; Most is how many may wait for one at a time.
+	Rate float64
+	Most int
+}
+
+// Crowd sends until ctx ends and the last request has been answered or given up.
+func (g *Generator) Crowd(ctx context.Context, c Crowd) {
+	rng := rand.New(rand.NewPCG(g.cfg.Seed, 0xc10d))
+	slots := make(chan struct{}, c.Most) // full, further users go away and are counted
+	var waiting sync.WaitGroup
+	for sleep(ctx, time.Duration(rng.ExpFloat64()*float64(time.Second)/c.Rate)) {
+		user := User(rng.IntN(Users))
+		select {
+		case slots <- struct{}{}:
+			waiting.Go(func() {
+				defer func() { <-slots }()
+				g.Send(ctx, Request{User: user, Method: c.Method, Path: c.Path})
+			})
+		default:
+			g.turnedAway.Add(1)
+		}
+	}
+	waiting.Wait()
+}
+
 // sleep tells whether ctx still holds after d.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -138,6 +138,32 @@ func TestFloodKeepsItsWorkersBusy(t *testing.T) {
 	})
 }
 
+func TestCrowdIsManyUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		now, most, users, sent := 0, 0, map[string]bool{}, 0
+		g := New(Config{URL: "http://shop", Rate: 1, Seed: 3})
+		g.client = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			now++
+			most, sent = max(most, now), sent+1
+			users[r.Header.Get(shop.UserHeader)] = true
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return answer(http.StatusOK), nil
+		})}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		g.Crowd(ctx, Crowd{Method: http.MethodGet, Path: "/x", Rate: 50, Most: 40})
+		if most != 40 || len(users) < 400 || sent < 700 || g.Stats().TurnedAway == 0 {
+			t.Errorf("at most %d at once, %d users, %d requests, %d turned away", most, len(users), sent, g.Stats().TurnedAway)
+		}
+	})
+}
+
 func TestSendCountsFailures(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var code int

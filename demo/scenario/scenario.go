@@ -151,9 +151,13 @@ func (d *Draw) Service(process string) model.Entity { return model.ServiceEntity
 func All() []Scenario {
 	return []Scenario{
 		poolExhaustion(),
+		retryStorm(),
+		hotKey(),
 		slowQuery(),
 		lockWait(),
 		ownBug(),
+		cacheStampede(),
+		slowConsumer(),
 		networkDelay(),
 		connectionLoss(),
 		dnsFailure(),

@@ -59,6 +59,10 @@ type inventory struct {
 	supplier *httpClient
 	// supplierTimeout is how long one question to the supplier may take.
 	supplierTimeout duration
+
+	recommended recommendations
+	// asking are the articles about which the supplier is asked for a page: one question about each at a time.
+	asking keyed
 }
 
 func newInventory(ctx context.Context, e *env) (*unit, error) {
@@ -80,11 +84,15 @@ func newInventory(ctx context.Context, e *env) (*unit, error) {
 		method("ReserveStock", (*inventory).reserve),
 		method("ReleaseStock", (*inventory).release),
 		method("QuoteLines", (*inventory).quote),
+		method("Recommend", (*inventory).recommend),
 	)
 	u.background = append(u.background, func(ctx context.Context) error {
 		return ev.consume(ctx, consumer{stream: streamOffers, subject: subjectChanged, ownTrace: true, workers: offerWorkers,
 			handle: s.discount})
 	})
+	u.faults = map[string]func(Fault){cacheExpiry: func(f Fault) {
+		s.recommended.live(time.Duration(f.Strength * float64(time.Millisecond)))
+	}}
 	u.settings = map[string]func(string) error{
 		"inventory.db.pool.size":     count(poolSize, 64, resize(db)),
 		"inventory.supplier.timeout": s.supplierTimeout.set,
@@ -162,6 +170,11 @@ func (s *inventory) product(ctx context.Context, in *skuRequest) (*product, erro
 	if err != nil {
 		return nil, s.fail(ctx, "get product", err)
 	}
+	give, err := s.asking.take(ctx, in.SKU)
+	if err != nil {
+		return nil, s.fail(ctx, "wait for the supplier", err)
+	}
+	defer give()
 	if p.LeadDays, err = s.leadTime(ctx, in.SKU); err != nil {
 		s.env.log.WarnContext(ctx, "no lead time from supplier", "sku", in.SKU, "error", err)
 	}

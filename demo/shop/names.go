@@ -11,7 +11,7 @@ func Names() []string {
 		"acquirer.example", "supplier.example", "stock-db",
 		"GET /departments/{category}", "GET /articles/{sku}", "POST /basket", "POST /purchases", "POST /business/quotes",
 		"POST /internal/prices", "POST /internal/orders", "POST /card-payments", "GET /offers",
-		inventoryService, "ListProducts", "GetProduct", "CheckAvailability", "ReserveStock", "ReleaseStock", "QuoteLines",
+		inventoryService, "ListProducts", "GetProduct", "CheckAvailability", "ReserveStock", "ReleaseStock", "QuoteLines", "Recommend",
 		"change offer", subjectPlaced, subjectChanged, streamOrders, streamOffers, slowValidation,
 		"payment.acquirer.timeout", "order.inventory.timeout", "order.payment.timeout", "storefront.order.timeout",
 		"storefront.inventory.timeout", "inventory.db.pool.size", "inventory.supplier.timeout",

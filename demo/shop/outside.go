@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -36,10 +37,11 @@ func outsideUnit(e *env, mux *http.ServeMux) *unit {
 }
 
 // newAcquirer is the bank that takes card payments: a company of its own, whose inside nobody sees. Most answers take
-// some twenty milliseconds, one in a hundred half a second; few are refusals and fewer are its own failures.
+// some twenty milliseconds, one in a hundred half a second; few are refusals and fewer are its own failures. It has a quota that the shop never needs.
 func newAcquirer(_ context.Context, e *env) (*unit, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/authorizations", failing(e, func(w http.ResponseWriter, r *http.Request) {
+	requests := quota{most: 300, within: 10 * time.Second}
+	mux.HandleFunc("POST /v1/authorizations", requests.limit(failing(e, func(w http.ResponseWriter, r *http.Request) {
 		wait(r.Context(), around(22*time.Millisecond, 0.25))
 		switch dice := rand.IntN(1000); {
 		case dice < 3:
@@ -52,8 +54,42 @@ func newAcquirer(_ context.Context, e *env) (*unit, error) {
 			return
 		}
 		_, _ = w.Write([]byte(`{"status":"authorised"}`))
-	}))
+	})))
 	return outsideUnit(e, mux), nil
+}
+
+// quota is how much a client may ask for within a time. What is refused counts too, so that whoever goes on asking goes on
+// being refused. It is safe for concurrent use.
+type quota struct {
+	most   int
+	within time.Duration
+
+	mu sync.Mutex
+	// asked are the times of the latest requests, oldest first. Guarded by mu.
+	asked []time.Time
+}
+
+// take counts a request and tells whether it is within the quota.
+func (q *quota) take(now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	old := 0
+	for old < len(q.asked) && now.Sub(q.asked[old]) > q.within {
+		old++
+	}
+	q.asked = append(q.asked[old:], now)
+	return len(q.asked) <= q.most
+}
+
+// limit serves h as far as the quota goes.
+func (q *quota) limit(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !q.take(time.Now()) {
+			http.Error(w, "too many requests, slow down", http.StatusServiceUnavailable)
+			return
+		}
+		h(w, r)
+	}
 }
 
 // newSupplier is the supplier, who knows how long a delivery takes.

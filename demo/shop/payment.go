@@ -39,6 +39,7 @@ func newPayment(_ context.Context, e *env) (*unit, error) {
 	mux.HandleFunc("POST /card-payments", serveJSON(s.charge))
 	u := httpUnit(e.tel.server(mux))
 	u.settings = map[string]func(string) error{"payment.acquirer.timeout": s.timeout.set}
+	u.faults = map[string]func(Fault){retryStorm: e.own.set}
 	charges.equip(u)
 	return u, nil
 }
@@ -70,6 +71,9 @@ func (s *payment) charge(r *http.Request) (any, error) {
 	return out, nil
 }
 
+// retryStorm is payment's own fault: it asks the bank again and again. Strength is the milliseconds between.
+const retryStorm = "retry-storm"
+
 // authorise asks the bank, twice if the bank was at fault the first time.
 func (s *payment) authorise(ctx context.Context, in chargeRequest) (*chargeAnswer, error) {
 	var out chargeAnswer
@@ -78,10 +82,14 @@ func (s *payment) authorise(ctx context.Context, in chargeRequest) (*chargeAnswe
 		defer cancel()
 		return call(ctx, s.bank, "http://acquirer.example/v1/authorizations", in, &out)
 	}
-	err := ask()
 	var answered *statusError
-	if err != nil && ctx.Err() == nil && (!errors.As(err, &answered) || answered.code >= 500) {
+	err := ask()
+	for again := true; again && err != nil && ctx.Err() == nil && (!errors.As(err, &answered) || answered.code >= 500); {
 		s.env.log.WarnContext(ctx, "acquirer request repeated", "order_id", in.Order, "error", err)
+		pause := s.env.own.hit(retryStorm, "")
+		if again = pause > 0; again {
+			wait(ctx, time.Duration(pause*float64(time.Millisecond)))
+		}
 		err = ask()
 	}
 	if err != nil {

@@ -458,6 +458,49 @@ func TestShop(t *testing.T) {
 		}
 	})
 
+	t.Run("a lost cache asks the database each time", func(t *testing.T) {
+		asked := func() (n int) {
+			s.spans.Reset()
+			for range 5 {
+				s.send(t, "GET", "/", nil)
+			}
+			for _, span := range s.spans.GetSpans() {
+				if strings.Contains(value(span.Attributes, "db.query.text"), "a.sku <> b.sku") {
+					n++
+				}
+			}
+			return n
+		}
+		if n := asked(); n > 1 { // the first page of the shop had it worked out a minute ago at most
+			t.Errorf("worked out %d times with a cache", n)
+		}
+		s.fault(t, "inventory", Fault{Name: cacheExpiry, Strength: 1})
+		if n := asked(); n != 5 {
+			t.Errorf("worked out %d times without one, want 5", n)
+		}
+	})
+
+	t.Run("payment repeats until it is given up", func(t *testing.T) {
+		s.fault(t, "acquirer", Fault{Name: outage, Strength: 1})
+		s.fault(t, "payment", Fault{Name: retryStorm, Strength: 100})
+		s.spans.Reset()
+		if code, _ := s.send(t, "POST", "/purchases", basket); code < 500 {
+			t.Errorf("a sale without a bank ends with %d", code)
+		}
+		eventually(t, "the repeated requests", func() error {
+			n := 0
+			for _, span := range s.spans.GetSpans() {
+				if service(span) == "payment" && span.SpanKind == trace.SpanKindClient {
+					n++
+				}
+			}
+			if n < 10 {
+				return fmt.Errorf("%d requests to the bank", n)
+			}
+			return nil
+		})
+	})
+
 	t.Run("settings hold at once", func(t *testing.T) {
 		for _, c := range []struct{ process, key, value, path string }{
 			{"payment", "payment.acquirer.timeout", "1ms", "/purchases"},

@@ -95,7 +95,7 @@ func (s *storefront) offers(ctx context.Context, offers *[]offer) error {
 	return call(ctx, s.promotion, "http://promotion/offers", nil, offers)
 }
 
-// home shows the offers and a department. It does without offers when nobody can tell them.
+// home shows the offers, a department and what is recommended. It does without offers when nobody can tell them.
 func (s *storefront) home(r *http.Request) (any, error) {
 	var offers []offer
 	if err := s.offers(r.Context(), &offers); err != nil {
@@ -105,7 +105,17 @@ func (s *storefront) home(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"offers": offers, "products": list.Products}, nil
+	recommended, err := s.recommended(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"offers": offers, "products": list.Products, "recommended": recommended.SKUs}, nil
+}
+
+func (s *storefront) recommended(ctx context.Context) (*recommendAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.inventoryTimeout.get())
+	defer cancel()
+	return invoke[recommendAnswer](ctx, s.inventory, "/"+inventoryService+"/Recommend", empty{})
 }
 
 func (s *storefront) department(r *http.Request) (any, error) {

@@ -113,6 +113,14 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 			return err
 		})
 	}
+	if s.slow > 0 || s.failing > 0 {
+		q.question("keys", func(ctx context.Context) error {
+			keys, err := d.events.AttributeDifference(ctx, store.DifferenceQuery{A: s.entrySelection(tenant, s.settled),
+				B: s.entrySelection(tenant, s.normal), Keys: explain.HotKeys, Limit: 100})
+			f.Keys = explain.Shares(keys)
+			return err
+		})
+	}
 	q.question("impact", func(ctx context.Context) (err error) {
 		out.impact, err = d.events.Impact(ctx, s.badSelection(tenant, s.whole), explain.UserKeys)
 		return err

@@ -209,6 +209,7 @@ func trafficSurges(f *Facts) []Case {
 		{"trouble", max(f.Slow, f.Failing), nil},
 	}
 	c.Supporting = []Sign{f.shortage("")}
+	c.Contradicting = []Sign{{"hot key", 0.8 * f.hotKey(), nil}}
 	return []Case{c}
 }
 

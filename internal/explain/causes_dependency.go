@@ -12,7 +12,7 @@ import (
 // then the database does what it is asked.
 func slowQueries(f *Facts) (cases []Case) {
 	for _, e := range f.databases() {
-		var factor, waiting, held, locked, changed, flood float64
+		var factor, waiting, held, locked, missed, changed, flood float64
 		var user string
 		for _, s := range f.Users(e) {
 			if x := f.databaseFactor(s, e.Name()); x > factor {
@@ -21,6 +21,7 @@ func slowQueries(f *Facts) (cases []Case) {
 			waiting = max(waiting, min(f.poolTrouble(s), ramp(f.Blame(model.ServiceEntity(s)), 0.1, 0.4)))
 			held = max(held, f.Holder(s).Strength)
 			locked = max(locked, score(f.lockWait(e, s)))
+			missed = max(missed, score(f.cacheStampede(s)))
 			changed = max(changed, f.changed(s))
 			flood = max(flood, strongest(floodsInto(f, s)))
 		}
@@ -38,6 +39,7 @@ func slowQueries(f *Facts) (cases []Case) {
 		c.Contradicting = []Sign{
 			{"holder", 0.9 * held, nil},
 			{"locks", 0.85 * locked, nil},
+			{"cache", 0.9 * missed, nil},
 			{"change", 0.6 * changed, nil},
 			{"flood", 0.7 * flood, nil},
 			{"surge", 0.6 * f.entrySurge(), nil},
@@ -99,7 +101,7 @@ func outages(f *Facts) (cases []Case) {
 			// A slow one lets some time out; one that is down fails most.
 			c.Required = append(c.Required, f.edgeFailures(e))
 		}
-		c.Contradicting = []Sign{{"disk", 0.9 * f.diskTrouble(e), nil}}
+		c.Contradicting = []Sign{{"disk", 0.9 * f.diskTrouble(e), nil}, {"retries", 0.9 * f.storm(e), nil}}
 		callers := f.Users(e)
 		if e.Kind() == "edge" {
 			from, _ := Ends(e)
@@ -174,7 +176,7 @@ func slowRemotes(f *Facts) (cases []Case) {
 		}
 		c.Supporting = []Sign{{"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
 		failed, all := f.unanswered(e)
-		c.Contradicting = []Sign{{"fails", 0.8 * ramp(float64(failed)/float64(max(1, all)), 0.3, 0.7) * f.Failing, nil}}
+		c.Contradicting = []Sign{{"retries", 0.9 * f.storm(e), nil}, {"fails", 0.8 * ramp(float64(failed)/float64(max(1, all)), 0.3, 0.7) * f.Failing, nil}}
 		for _, s := range f.Users(e) {
 			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
 		}
@@ -231,7 +233,7 @@ func losses(f *Facts) (cases []Case) {
 			{"most", ramp(f.Blame(e), 0.5, 0.9), nil},
 		}
 		c.Contradicting = append(f.sick(from, to), Sign{"change", 0.6 * max(f.changed(from), f.changed(to)), nil},
-			Sign{"name", 0.9 * f.unresolved(from), nil})
+			Sign{"name", 0.9 * f.unresolved(from), nil}, Sign{"retries", 0.9 * f.storm(e), nil})
 		cases = append(cases, c)
 	}
 	return cases

@@ -22,6 +22,7 @@ func slowCode(f *Facts) (cases []Case) {
 			c.Supporting = append(c.Supporting, Sign{"some operations only", 0.6 * (1 - part), nil})
 		}
 		c.Contradicting = append(f.excuses(s), f.untraced(s)...)
+		c.Contradicting = append(c.Contradicting, Sign{"consumer", 0.85 * score(f.slowConsumer(s)), nil})
 		cases = append(cases, c)
 	}
 	return cases
@@ -69,6 +70,9 @@ func (f *Facts) excuses(service string) []Sign {
 		{"pool", 0.95 * f.poolTrouble(service), nil},
 		{"cpu", 0.85 * ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service), nil},
 		{"memory", 0.85 * ramp(f.Resource(service, Memory).Strength, 0.2, 0.7), nil},
+		{"hot key", 0.85 * f.hotKey(), nil},
+		{"cache", 0.9 * score(f.cacheStampede(service)), nil},
+		{"retries", 0.9 * f.retries(service), nil},
 		{"disk", 0.9 * f.diskTrouble(model.ServiceEntity(service)), nil},
 		{"name", 0.9 * f.unresolved(service), nil},
 		{"descriptors", 0.8 * f.Resource(service, Descriptors).Strength, nil},

@@ -68,7 +68,7 @@ func short(s string) string {
 	return s
 }
 
-// Name is how a sentence calls an entity: services by their bare name, edges with an arrow, the rest as they are
+// Name is how a sentence calls an entity: services and keys by their bare name, edges with an arrow, the rest as they are
 // written everywhere else.
 func Name(e model.Entity) string {
 	switch e.Kind() {
@@ -77,6 +77,8 @@ func Name(e model.Entity) string {
 	case "edge":
 		from, to := Ends(e)
 		return from + "→" + to
+	case "key":
+		return e.Name()
 	}
 	return string(e)
 }

@@ -45,6 +45,7 @@ type Facts struct {
 	Holders    map[string][]Holder    // by the service whose resource is held
 	Statements map[string][]Statement // by the service that sends them
 	Changes    []NearChange
+	Keys       []KeyShare // what the affected operation's requests are about
 	// Untraced are the services that send no spans, by name.
 	Untraced map[string]Untraced
 }

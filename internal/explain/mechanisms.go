@@ -36,8 +36,12 @@ func Catalogue() []Mechanism {
 		{model.BadDeployment, deployments},      // before all it may have altered
 		{model.Configuration, configurations},   // likewise
 		{model.EventFlood, floods},              // before the resources that it exhausts
+		{model.RetryStorm, retryStorms},         // before what it overloads
 		{model.PoolExhaustion, exhausters},      // who holds the pool, before the pool
+		{model.HotKey, hotKeys},                 // before the load as a whole
 		{model.AbnormalRequests, abnormalUsers}, // whose own requests alone suffer
+		{model.CacheStampede, cacheStampedes},   // before the database that it burdens
+		{model.SlowConsumer, slowConsumers},     // before the code that is merely slow
 		{model.LockWait, lockWaits},             // before the statements that wait
 		{model.SlowQuery, slowQueries},          // before the pool that slow queries fill
 		{model.DNSFailure, unresolvedNames},     // before what cannot be reached without a name

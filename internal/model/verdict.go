@@ -16,6 +16,7 @@ func QueueEntity(name string) Entity    { return Entity("queue:" + name) }
 func RemoteEntity(name string) Entity   { return Entity("remote:" + name) }
 func UserEntity(id string) Entity       { return Entity("user:" + id) }
 func PoolEntity(name string) Entity     { return Entity("pool:" + name) }
+func KeyEntity(value string) Entity     { return Entity("key:" + value) }
 func HostEntity(name string) Entity     { return Entity("host:" + name) }
 
 // Kind is what stands before the colon.
@@ -63,6 +64,10 @@ const (
 	LockWait             Mechanism = "lock-wait"             // statements that wait for locks of somebody else
 	DiskFull             Mechanism = "disk-full"             // nothing more can be written
 	DNSFailure           Mechanism = "dns-failure"           // a name cannot be resolved
+	HotKey               Mechanism = "hot-key"               // everybody wants the same
+	RetryStorm           Mechanism = "retry-storm"           // repeated calls keep overloaded what they call
+	CacheStampede        Mechanism = "cache-stampede"        // each works out what a cache held for all
+	SlowConsumer         Mechanism = "slow-consumer"         // messages pile up before who takes them
 )
 
 // Cause is one answer to "why".

@@ -25,6 +25,9 @@ type Fault struct {
 	// UserLatency makes the requests of one user alone slow, in catalog.
 	SlowUser    string
 	UserLatency time.Duration
+	// HotItem is what HotRate more users a second browse, one of them at a time for 30 ms; usually they browse anything.
+	HotItem string
+	HotRate float64
 	// QueryFactor multiplies the time of queries to cartdb.
 	QueryFactor float64
 	// LockHold is how long somebody keeps each row of cartdb locked, over and over: seven updates in ten wait for a part.
@@ -48,6 +51,12 @@ type Fault struct {
 	FloodFactor float64
 	// PoolSize is the size of cart's pool after the onset.
 	PoolSize int
+	// BankRetries is how often billing repeats a call that bank.example refused, in vain.
+	BankRetries int
+	// CacheLost leaves catalog without its cache, which answers nine requests in ten.
+	CacheLost bool
+	// MessageWork is added to what cart does with each message, one at a time.
+	MessageWork time.Duration
 	// BankDown breaks the calls to bank.example with BankSays as the error, BankDelay slows them down.
 	BankDown  bool
 	BankSays  string
@@ -125,6 +134,10 @@ type simulation struct {
 	logs      []model.LogRecord
 	resources map[string]*model.Resource
 	ids       uint64
+	// taken is when cart is done with the message before, where it takes one at a time.
+	taken int64
+	// hot is when the last request for HotItem is done.
+	hot int64
 }
 
 // Run simulates the world and returns what its telemetry would be at World.At, a second of export delay included, and
@@ -163,13 +176,18 @@ func (w World) Run() (*Store, model.Incident) {
 	if f.SlowUser != "" {
 		poisson(w.Start, at, 1, "browse", func() string { return f.SlowUser })
 	}
+	if f.HotItem != "" {
+		poisson(onset, at, f.HotRate, "hot", anybody)
+	}
 	slices.SortFunc(arrivals, func(a, b arrival) int { return cmp.Compare(a.at, b.at) })
 	for _, a := range arrivals {
 		switch a.kind {
 		case "checkout":
 			s.checkout(a.at, a.user)
 		case "browse":
-			s.browse(a.at, a.user)
+			s.browse(a.at, a.user, fmt.Sprintf("/browse/%d", s.ids%40))
+		case "hot":
+			s.browse(a.at, a.user, f.HotItem)
 		default:
 			s.message(a.at)
 		}
@@ -393,6 +411,18 @@ func (s *simulation) charge(t model.TraceID, parent model.SpanID, at int64) (int
 			return s.end(server, now), true
 		}
 	}
+	if s.bad(at) && f.BankRetries > 0 {
+		for range f.BankRetries {
+			call := s.span(t, s.spans[server].SpanID, "billing", "POST /transfer", model.SpanClient, now, "server.address", "bank.example")
+			now = s.end(call, now+s.ms(3))
+			s.fail(call, "503")
+			s.spans[call].Attrs = append(s.spans[call].Attrs, model.Attr{Key: "http.response.status_code", Value: model.Int(503)})
+			s.say(server, now, 13, "transfer repeated: <*>", "transfer repeated: too many requests")
+			now += s.ms(10)
+		}
+		s.fail(server, "bank: too many requests")
+		return s.end(server, now), true
+	}
 	call := s.span(t, s.spans[server].SpanID, "billing", "POST /transfer", model.SpanClient, now, "server.address", "bank.example")
 	if s.bad(at) && f.BankDown {
 		now = s.end(call, now+s.ms(3))
@@ -410,12 +440,22 @@ func (s *simulation) charge(t model.TraceID, parent model.SpanID, at int64) (int
 	return s.end(server, now+s.ms(2)), false
 }
 
-func (s *simulation) browse(at int64, user string) {
+func (s *simulation) browse(at int64, user, path string) {
 	t := s.trace()
-	root := s.span(t, model.SpanID{}, "frontend", "GET /browse", model.SpanServer, at, "user.id", user, "http.route", "/browse")
+	root := s.span(t, model.SpanID{}, "frontend", "GET /browse", model.SpanServer, at, "user.id", user, "http.route", "/browse", "url.path", path)
 	call := s.span(t, s.spans[root].SpanID, "frontend", "catalog/List", model.SpanClient, at+s.ms(2), "server.address", "catalog.internal", "server.port", "9000", "rpc.service", "catalog")
 	server := s.span(t, s.spans[call].SpanID, "catalog", "catalog/List", model.SpanServer, s.spans[call].Start+s.ms(0.5))
-	now := s.query(t, s.spans[server].SpanID, "catalog", "catalogdb", "SELECT items", s.spans[server].Start+s.ms(2), 5)
+	now := s.spans[server].Start + s.ms(2)
+	switch {
+	case !s.Fault.CacheLost:
+		now = s.query(t, s.spans[server].SpanID, "catalog", "catalogdb", "SELECT items", now, 5)
+	case s.bad(at) || s.r.IntN(10) == 0:
+		now = s.query(t, s.spans[server].SpanID, "catalog", "catalogdb", "SELECT items", now, 80)
+	}
+	if s.Fault.HotItem != "" && path == s.Fault.HotItem {
+		now = max(now, s.hot) + s.ms(30)
+		s.hot = now
+	}
 	if s.bad(at) && user == s.Fault.SlowUser && user != "" {
 		now += int64(s.Fault.UserLatency)
 	}
@@ -435,12 +475,23 @@ func (s *simulation) message(at int64) {
 	t := s.trace()
 	send := s.span(t, model.SpanID{}, "newsletter", "send cart.updates", model.SpanProducer, at, "messaging.system", "nats", "messaging.destination.name", "cart.updates")
 	s.end(send, at+s.ms(1))
-	take := s.span(t, s.spans[send].SpanID, "cart", "process cart.updates", model.SpanConsumer, s.spans[send].End()+s.ms(2), "messaging.destination.name", "cart.updates")
-	now := s.spans[take].Start + s.ms(2)
-	got, slot := s.pool.take(now, poolSize)
-	now = s.query(t, s.spans[take].SpanID, "cart", "cartdb", "UPDATE prices", got, 60)
-	s.pool.give(slot, got, now)
-	s.end(take, now+s.ms(1))
+	taken := s.spans[send].End() + s.ms(2)
+	if s.Fault.MessageWork > 0 {
+		taken = max(taken, s.taken)
+	}
+	take := s.span(t, s.spans[send].SpanID, "cart", "process cart.updates", model.SpanConsumer, taken, "messaging.destination.name", "cart.updates")
+	now := taken + s.ms(2)
+	if s.bad(at) {
+		now += int64(s.Fault.MessageWork)
+	}
+	if s.Fault.MessageWork > 0 { // far behind, which the pool, that is asked in order of arrival, cannot tell
+		now = s.query(t, s.spans[take].SpanID, "cart", "cartdb", "UPDATE prices", now, 60)
+	} else {
+		got, slot := s.pool.take(now, poolSize)
+		now = s.query(t, s.spans[take].SpanID, "cart", "cartdb", "UPDATE prices", got, 60)
+		s.pool.give(slot, got, now)
+	}
+	s.taken = s.end(take, now+s.ms(1))
 }
 
 // series are what cart and billing export every five seconds.
