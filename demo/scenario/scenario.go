@@ -170,6 +170,8 @@ func All() []Scenario {
 		downstreamOutage(),
 		twoFaults(),
 		faultInSurge(),
+		faultInCrowd(),
+		retriedOutage(),
 		innocentDeploy(),
 		lostTelemetry(),
 		metricsOnly(),

@@ -13,7 +13,7 @@ func Names() []string {
 		"POST /internal/prices", "POST /internal/orders", "POST /card-payments", "GET /offers",
 		inventoryService, "ListProducts", "GetProduct", "CheckAvailability", "ReserveStock", "ReleaseStock", "QuoteLines", "Recommend",
 		"change offer", subjectPlaced, subjectChanged, streamOrders, streamOffers, slowValidation,
-		"payment.acquirer.timeout", "order.inventory.timeout", "order.payment.timeout", "storefront.order.timeout",
+		"payment.acquirer.timeout", "payment.acquirer.tries", "order.inventory.timeout", "order.payment.timeout", "storefront.order.timeout",
 		"storefront.inventory.timeout", "inventory.db.pool.size", "inventory.supplier.timeout",
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,8 @@ type payment struct {
 	journal *journal
 	// timeout is how long one request to the bank may take.
 	timeout duration
+	// tries is how often the bank is asked at most.
+	tries atomic.Int64
 }
 
 func newPayment(_ context.Context, e *env) (*unit, error) {
@@ -35,10 +38,14 @@ func newPayment(_ context.Context, e *env) (*unit, error) {
 		return nil, err
 	}
 	s := &payment{env: e, bank: e.client(), journal: charges, timeout: duration{standard: 1500 * time.Millisecond}}
+	s.tries.Store(usualTries)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /card-payments", serveJSON(s.charge))
 	u := httpUnit(e.tel.server(mux))
-	u.settings = map[string]func(string) error{"payment.acquirer.timeout": s.timeout.set}
+	u.settings = map[string]func(string) error{
+		"payment.acquirer.timeout": s.timeout.set,
+		"payment.acquirer.tries":   count(usualTries, 10, func(n int) { s.tries.Store(int64(n)) }),
+	}
 	u.faults = map[string]func(Fault){retryStorm: e.own.set}
 	charges.equip(u)
 	return u, nil
@@ -71,10 +78,13 @@ func (s *payment) charge(r *http.Request) (any, error) {
 	return out, nil
 }
 
+// usualTries is how often the bank is asked at most, unless a setting says otherwise.
+const usualTries = 2
+
 // retryStorm is payment's own fault: it asks the bank again and again. Strength is the milliseconds between.
 const retryStorm = "retry-storm"
 
-// authorise asks the bank, twice if the bank was at fault the first time.
+// authorise asks the bank, up to so many times if the bank was at fault.
 func (s *payment) authorise(ctx context.Context, in chargeRequest) (*chargeAnswer, error) {
 	var out chargeAnswer
 	ask := func() error {
@@ -82,12 +92,18 @@ func (s *payment) authorise(ctx context.Context, in chargeRequest) (*chargeAnswe
 		defer cancel()
 		return call(ctx, s.bank, "http://acquirer.example/v1/authorizations", in, &out)
 	}
-	var answered *statusError
+	theirs := func(err error) bool {
+		var answered *statusError
+		return err != nil && ctx.Err() == nil && (!errors.As(err, &answered) || answered.code >= 500)
+	}
 	err := ask()
-	for again := true; again && err != nil && ctx.Err() == nil && (!errors.As(err, &answered) || answered.code >= 500); {
-		s.env.log.WarnContext(ctx, "acquirer request repeated", "order_id", in.Order, "error", err)
+	for tries := int64(1); theirs(err); tries++ {
 		pause := s.env.own.hit(retryStorm, "")
-		if again = pause > 0; again {
+		if tries >= s.tries.Load() && pause == 0 {
+			break
+		}
+		s.env.log.WarnContext(ctx, "acquirer request repeated", "order_id", in.Order, "error", err)
+		if pause > 0 {
 			wait(ctx, time.Duration(pause*float64(time.Millisecond)))
 		}
 		err = ask()

@@ -50,7 +50,7 @@ var sentences = map[string]phrase{
 	"database_usual":  {"A call to {0} takes {1} (usual {2}): the time passes before the query.", "{0} 호출은 {1}입니다(평소 {2}). 시간은 쿼리 이전에 소요됩니다."},
 	"statement_waits": {"\"{0}\" takes {1} on average, usually {2}, and at times still {3}: it waits for locks.", "\"{0}\" 문이 평균 {1} 걸리지만(평소 {2}) 빠를 때는 여전히 {3}입니다. 잠금을 기다리고 있습니다."},
 	"reads_usual":     {"Statements that need no lock take {0}, usually {1}.", "잠금이 필요 없는 문은 {0}입니다(평소 {1})."},
-	"repeats":         {"{0} calls {1} {2} times for each of its own requests, usually {3} times.", "{0:이/가} 요청 하나마다 {1:을/를} {2}번 호출합니다(평소 {3}번)."},
+	"repeats":         {"{0} makes {2} calls to {1} for each of its own requests, usually {3}.", "{0:이/가} 요청 하나마다 {1:을/를} {2}번 호출합니다(평소 {3}번)."},
 	"repeats_fail":    {"{1} of the calls to {0} fail, usually {2}.", "{0} 호출의 {1}가 실패합니다(평소 {2})."},
 	"misses":          {"{0} asks the database {1} times a request for what it asked {2} times before: \"{3}\".", "{0:이/가} 요청 하나마다 데이터베이스에 {1}번 묻습니다(평소 {2}번): \"{3}\"."},
 	"consumes":        {"{0} takes {1} for a message, usually {2}.", "{0:이/가} 메시지 하나를 처리하는 데 {1} 걸립니다(평소 {2})."},

@@ -48,29 +48,44 @@ func Shares(d store.Difference) (out []KeyShare) {
 // that those who want it wait for each other. Required: one value has a dominant share of the requests that it did not
 // have before, and its requests are those that suffer. Supporting: requests became more altogether; what is about other
 // things is as quick as usual. Contradicting: one caller sends them; then it is the caller.
-func hotKeys(f *Facts) (cases []Case) {
-	for _, k := range f.Keys {
-		e := model.KeyEntity(k.Value)
-		now, usual := f.asked(f.Service, f.Operation)
-		grown, _, _ := f.surge(now, usual)
-		apart := ramp(ratio(k.Seconds, k.Others, 1e-3), 1.3, 2.5)
-		for _, a := range f.Attributes {
-			if a.Key == k.Key && a.Value == k.Value {
-				apart = max(apart, ramp(a.Score, 0.3, 0.6))
-			}
-		}
-		c := Case{Cause: model.Cause{Class: model.ClassCaller, Entity: e}}
-		c.Required = []Sign{
-			{"share", ramp(k.Share-k.Usual, 0.2, 0.5) * ramp(ratio(k.Share, k.Usual, 0.01), 2.5, 6), f.keyEvidence(k)},
-			{"set apart", apart, f.compare("key_slower", "trace", e, k.Seconds, k.Others, "s", k.Value, Seconds(k.Seconds), Seconds(k.Others))},
-			{"trouble", max(f.Slow, f.Failing), nil},
-		}
-		c.Supporting = []Sign{{"more of them", grown, nil}, {"by far", ramp(k.Share, 0.5, 0.8), nil}}
-		c.Contradicting = []Sign{{"one caller", 0.9 * max(f.userSuffers(), f.Holder(f.Service).Strength), nil}, {"change", 0.5 * f.changed(f.Service), nil}}
-		cases = append(cases, c)
-		break // the others are the same by another name, or less
+func hotKeys(f *Facts) []Case {
+	c := f.wanted()
+	if len(c.Required) == 0 {
+		return nil
 	}
-	return cases
+	c.Contradicting = append(c.Contradicting, Sign{"change", 0.5 * f.changed(f.Service), nil})
+	return []Case{c}
+}
+
+// wanted is the case against the key whose share grew the most; others are the same by another name, or less. Changes
+// are not weighed here, because they in turn are weighed against the load.
+func (f *Facts) wanted() Case {
+	if len(f.Keys) == 0 {
+		return Case{}
+	}
+	k := f.Keys[0]
+	now, usual := f.asked(f.Service, f.Operation)
+	grown, _, _ := f.surge(now, usual)
+	apart := ramp(ratio(k.Seconds, k.Others, 1e-3), 1.3, 2.5)
+	one := max(f.userSuffers(), f.Holder(f.Service).Strength)
+	for _, a := range f.Attributes {
+		if a.Key == k.Key && a.Value == k.Value {
+			apart = max(apart, ramp(a.Score, 0.3, 0.6))
+		}
+		if slices.Contains(CallerKeys, a.Key) {
+			one = max(one, ramp(a.Score, 0.45, 0.8))
+		}
+	}
+	e := model.KeyEntity(k.Value)
+	c := Case{Cause: model.Cause{Class: model.ClassCaller, Entity: e}}
+	c.Required = []Sign{
+		{"share", ramp(k.Share-k.Usual, 0.2, 0.5) * ramp(ratio(k.Share, k.Usual, 0.01), 2.5, 6), f.keyEvidence(k)},
+		{"set apart", apart, f.compare("key_slower", "trace", e, k.Seconds, k.Others, "s", k.Value, Seconds(k.Seconds), Seconds(k.Others))},
+		{"trouble", max(f.Slow, f.Failing), nil},
+	}
+	c.Supporting = []Sign{{"more of them", grown, nil}, {"by far", ramp(k.Share, 0.5, 0.8), nil}}
+	c.Contradicting = []Sign{{"one caller", 0.9 * one, nil}}
+	return c
 }
 
 func (f *Facts) keyEvidence(k KeyShare) *model.Evidence {
@@ -80,4 +95,4 @@ func (f *Facts) keyEvidence(k KeyShare) *model.Evidence {
 }
 
 // hotKey is how surely one key is what all want.
-func (f *Facts) hotKey() float64 { return strongest(hotKeys(f)) }
+func (f *Facts) hotKey() float64 { return score(f.wanted()) }
