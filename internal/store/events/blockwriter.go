@@ -125,9 +125,6 @@ type restEntry struct{ name, typed string }
 func newBlockWriter(disk FS, name string, s signal, l *layout) (*blockWriter, error) {
 	w := &blockWriter{signal: s, layout: l, disk: disk, name: name, optional: map[string]array.Builder{}, texts: map[string]*textColumn{},
 		sources: map[source]*sourceCells{}, written: map[string]bool{}, sum: crc32.New(castagnoli), filters: &filterWriter{}}
-	if s == spans && l.Rows >= sketchFrom {
-		w.sketches = sketches{}
-	}
 	for _, c := range fixedColumns[s] {
 		if c.optional && !l.has(c.name) {
 			continue

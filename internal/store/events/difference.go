@@ -313,7 +313,7 @@ func (d *difference) values(ctx context.Context) error {
 
 // ofSpans counts what the selected spans say themselves.
 func (d *difference) ofSpans(ctx context.Context) ([]valueCount, error) {
-	if d.out.B > sampleAbove {
+	if d.out.B > d.store.opts.sampleAbove {
 		return d.sampled(ctx)
 	}
 	return d.grouped(ctx)

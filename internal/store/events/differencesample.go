@@ -20,9 +20,7 @@ import (
 // 9A, the ratio estimate of a cluster sample.
 
 const (
-	sampleAbove = 3_000_000 // spans of B up to which they are counted
-	sampleOf    = 2_000_000 // about so many are looked at of more
-	streamA     = 1_000_000 // spans of A up to which they are read once and counted here
+	streamA = 1_000_000 // spans of A up to which they are read once and counted here
 	// rareInSample are values of B that are left out: they take the most room and hardly tell anything.
 	rareInSample = 4
 )
@@ -57,7 +55,7 @@ func (d *difference) within(sel *store.Selection) []*block {
 func (d *difference) someOfA(most int64) groupSample {
 	bs := d.within(&d.query.A)
 	every := min(d.out.A/max(1, most), rowsOf(bs)/(4*rowGroupRows))
-	if d.query.FromTrace || rowsOf(bs) <= sampleAbove || every < 2 {
+	if d.query.FromTrace || rowsOf(bs) <= d.store.opts.sampleAbove || every < 2 {
 		return nil
 	}
 	from, to := bounds(d.query.A.Window)
@@ -116,7 +114,7 @@ func (d *difference) sampled(ctx context.Context) ([]valueCount, error) {
 func (d *difference) estimated(ctx context.Context, known []valueCount) ([]valueCount, error) {
 	rest := *d
 	rest.noA = true
-	rest.only = everyGroup(d.within(&d.query.B), d.out.B/sampleOf)
+	rest.only = everyGroup(d.within(&d.query.B), (d.out.B+d.store.opts.sampleOf-1)/d.store.opts.sampleOf)
 	const cluster = "filename f,file_row_number//100000 r"
 	all := rest.rows(func(*compiler) (string, bool) { return cluster, true })
 	if all == "" {
@@ -196,6 +194,7 @@ func (d *difference) streamed(ctx context.Context) ([]valueCount, error) {
 		numbers[i] = map[string]int{}
 	}
 	var out []valueCount
+	var nanos []int64 // whole numbers, whose sum is the same in any order
 	err := d.store.engine.batches(ctx, rows, func(rec arrow.RecordBatch) error {
 		duration, ok := rec.Column(len(d.keys)).(*array.Int64)
 		for k := range d.keys {
@@ -213,12 +212,16 @@ func (d *difference) streamed(ctx context.Context) ([]valueCount, error) {
 					value := strings.Clone(values.Value(row))
 					numbers[k][value] = n
 					out = append(out, valueCount{key: k, value: value})
+					nanos = append(nanos, 0)
 				}
 				out[n].a++
-				out[n].secondsA += float64(duration.Value(row)) / 1e9
+				nanos[n] += duration.Value(row)
 			}
 		}
 		return nil
 	})
+	for n := range out {
+		out[n].secondsA = float64(nanos[n]) / 1e9
+	}
 	return out, err
 }

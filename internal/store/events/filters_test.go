@@ -3,8 +3,6 @@ package events
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -251,30 +249,6 @@ func TestBloom(t *testing.T) {
 			t.Errorf("%d entries: %d of 100000 others may be there", n, wrong)
 		}
 		t.Logf("%d entries: %d bytes, %d of 100000 others may be there", n, len(f), wrong)
-	}
-}
-
-// TestOldBlocks reads a directory that a program without filters wrote.
-func TestOldBlocks(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "version1"))); err != nil {
-		t.Fatal(err)
-	}
-	s := openTest(t, dir, nil)
-	defer s.Close()
-	ctx := t.Context()
-	want := benchSpans(40, 0)
-	trace, err := s.Trace(ctx, "", want[0].TraceID)
-	if err != nil || len(trace) != 8 {
-		t.Errorf("%d spans of the trace, want 8; %v", len(trace), err)
-	}
-	lines, err := s.Logs(ctx, store.Query{Where: search.Match{Op: search.Word, Value: "declined"}, Limit: 100})
-	if err != nil || len(lines.Rows) != 10 {
-		t.Errorf("%d lines, want 10; %v", len(lines.Rows), err)
-	}
-	found, err := s.Spans(ctx, store.Query{Where: search.Match{Field: "http.route", Value: "/things/3"}, Limit: 100})
-	if err != nil || len(found.Rows) != 3 {
-		t.Errorf("%d spans, want 3; %v", len(found.Rows), err)
 	}
 }
 

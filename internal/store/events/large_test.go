@@ -115,6 +115,76 @@ func TestTextsAcrossRowGroups(t *testing.T) {
 	}
 }
 
+// TestDifferenceOfRowGroups compares bad spans with the rest by all spans, and by some row groups of the rest: the bad ones
+// and both totals are the same, the others' counts within the error that is given, and the same question has the same answer.
+func TestDifferenceOfRowGroups(t *testing.T) {
+	s := openTest(t, t.TempDir(), nil)
+	defer s.Close()
+	ctx := t.Context()
+	const n = 4 * rowGroupRows
+	for from := 0; from < n; from += n / 2 {
+		part := benchSpans(n/2, from)
+		for i := range part {
+			part[i].Attrs = part[i].Attrs[:7]
+			if k := from + i; k%500 == 0 {
+				part[i].Status = model.StatusError
+				part[i].Attrs = part[i].Attrs.Set("user.id", model.String("user-7"))
+			} else {
+				part[i].Status = model.StatusUnset
+			}
+		}
+		if _, err := s.Append(ctx, &model.Batch{Spans: part}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.flushAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := model.StatusError
+	ask := func() store.Difference {
+		t.Helper()
+		d, err := s.AttributeDifference(ctx, store.DifferenceQuery{A: store.Selection{Status: &failed}, B: store.Selection{NotStatus: &failed}, Limit: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	exact := ask()
+	s.opts.sampleAbove, s.opts.sampleOf = 1, n/2
+	got := ask()
+	if exact.SampledB != 0 || got.SampledB < n/3 || got.SampledB > 2*n/3 {
+		t.Errorf("%d and %d spans of %d were looked at, want all (0) and about half", exact.SampledB, got.SampledB, n)
+	}
+	if got.A != exact.A || got.B != exact.B || math.Abs(got.SecondsB-exact.SecondsB) > 1e-6*exact.SecondsB {
+		t.Errorf("totals %d, %d, %g, want %d, %d, %g", got.A, got.B, got.SecondsB, exact.A, exact.B, exact.SecondsB)
+	}
+	if len(exact.Values) == 0 || got.Values[0].Key != "user.id" || got.Values[0].Value != "user-7" {
+		t.Fatalf("the largest difference is %+v, want that of user-7", got.Values[:1])
+	}
+	type id struct{ key, value string }
+	want := map[id]store.DifferenceValue{}
+	for _, v := range exact.Values {
+		want[id{v.Key, v.Value}] = v
+	}
+	beyond := 0
+	for _, v := range got.Values {
+		w := want[id{v.Key, v.Value}]
+		if v.A != w.A {
+			t.Errorf("%s=%s has %d bad spans, want %d", v.Key, v.Value, v.A, w.A)
+		}
+		if math.Abs(float64(v.B-w.B)) > v.ErrorB+1 {
+			beyond++
+		}
+	}
+	// One in twenty may be further off than its error says; that holds for values that do not depend on one another.
+	if beyond > len(got.Values)/10 {
+		t.Errorf("%d of %d values are further off than their error says", beyond, len(got.Values))
+	}
+	if d := cmp.Diff(got, ask()); d != "" {
+		t.Errorf("asked again, the answer differs:\n%.2000s", d)
+	}
+}
+
 // TestDifferenceSamplesTheRest compares a few bad spans with many good ones: the bad ones and both totals are exact, the
 // others' shares are near, and the same question has the same answer.
 func TestDifferenceSamplesTheRest(t *testing.T) {

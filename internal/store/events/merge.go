@@ -124,6 +124,7 @@ func (s *Store) merge(ctx context.Context, inputs []*block) error {
 	if err != nil {
 		return diskError("begin block", err)
 	}
+	s.sketch(w)
 	rows, err := s.mergeInto(ctx, w, inputs)
 	if err == nil && rows != l.Rows {
 		err = fmt.Errorf("merge blocks: read %d rows, their metadata says %d", rows, l.Rows)

@@ -23,7 +23,6 @@ import (
 const (
 	sketchBits    = 6       // a power of two has two to this many buckets
 	sketchVersion = 1       // first byte of the section
-	sketchFrom    = 100_000 // rows: a smaller block is scanned as quickly
 	maxSketches   = 5000    // of a block; one with more kinds of spans has none
 	maxBucket     = 58 << 6 // beyond every bucket of an int64
 )

@@ -53,8 +53,11 @@ type Options struct {
 	// sliceBytes and sliceAge say when the open slice of the tail is closed and written out.
 	sliceBytes int64
 	sliceAge   time.Duration
-	// sketchRows is how many spans sketches must know of before they answer instead of the spans themselves.
-	sketchRows int64
+	// sketchFrom is how many spans a block must have to get sketches: a smaller one is scanned as quickly. sketchRows is how
+	// many spans sketches must know of before they answer instead of the spans themselves.
+	sketchFrom, sketchRows int64
+	// sampleAbove is how many spans of a difference's larger part are counted in full; of more, about sampleOf are.
+	sampleAbove, sampleOf int64
 }
 
 func (o *Options) setDefaults() {
@@ -79,8 +82,17 @@ func (o *Options) setDefaults() {
 	if o.sliceAge <= 0 {
 		o.sliceAge = 10 * time.Second
 	}
+	if o.sketchFrom <= 0 {
+		o.sketchFrom = rowGroupRows
+	}
 	if o.sketchRows <= 0 {
 		o.sketchRows = 1_000_000
+	}
+	if o.sampleAbove <= 0 {
+		o.sampleAbove = 3_000_000
+	}
+	if o.sampleOf <= 0 {
+		o.sampleOf = 2_000_000
 	}
 }
 

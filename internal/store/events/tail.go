@@ -127,8 +127,10 @@ func (s *Store) writeRows(path string, p partition, rows *partRows, durable bool
 	if err != nil {
 		return nil, diskError("begin block", err)
 	}
-	if !durable {
-		w.filters, w.sketches = nil, nil // the tail's files are read once or twice
+	if durable {
+		s.sketch(w)
+	} else {
+		w.filters = nil // the tail's files are read once or twice
 	}
 	for _, r := range rows.spans {
 		if err := w.span(r); err != nil {
@@ -143,6 +145,13 @@ func (s *Store) writeRows(path string, p partition, rows *partRows, durable bool
 		}
 	}
 	return w.finish(p, durable)
+}
+
+// sketch makes a writer of many spans write sketches of them.
+func (s *Store) sketch(w *blockWriter) {
+	if w.signal == spans && w.layout.Rows >= s.opts.sketchFrom {
+		w.sketches = sketches{}
+	}
 }
 
 // finish closes the file and describes it.
