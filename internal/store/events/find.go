@@ -74,7 +74,7 @@ func (s *Store) find(ctx context.Context, p signal, bs []*block, limit int, wher
 	return hits, err
 }
 
-// fetch reads whole rows by their numbers and hands them on by block. Within a block they come in order of number.
+// fetch reads whole rows by their numbers and hands them on by block, in any order within it.
 func (s *Store) fetch(ctx context.Context, hits []hit, fn func(*block, arrow.RecordBatch) error) error {
 	byBlock := map[*block][]int64{}
 	var order []*block
@@ -87,13 +87,22 @@ func (s *Store) fetch(ctx context.Context, hits []hit, fn func(*block, arrow.Rec
 	for _, b := range order {
 		numbers := byBlock[b]
 		slices.Sort(numbers)
-		list := make([]string, len(numbers))
-		for i, n := range numbers {
-			list[i] = strconv.FormatInt(n, 10)
+		// One scan for each row group: a range over several would read all between them.
+		var scans []string
+		for len(numbers) > 0 {
+			group, end := numbers[0]/rowGroupRows, 1
+			for end < len(numbers) && numbers[end]/rowGroupRows == group {
+				end++
+			}
+			list := make([]string, end)
+			for i, n := range numbers[:end] {
+				list[i] = strconv.FormatInt(n, 10)
+			}
+			scans = append(scans, fmt.Sprintf("SELECT * FROM read_parquet(%s,file_row_number=true) WHERE file_row_number BETWEEN %d AND %d AND file_row_number IN (%s)",
+				fileList([]*block{b}), numbers[0], numbers[end-1], strings.Join(list, ",")))
+			numbers = numbers[end:]
 		}
-		q := fmt.Sprintf("SELECT * FROM read_parquet(%s,file_row_number=true) WHERE file_row_number BETWEEN %d AND %d AND file_row_number IN (%s)",
-			fileList([]*block{b}), numbers[0], numbers[len(numbers)-1], strings.Join(list, ","))
-		if err := s.engine.batches(ctx, q, func(rec arrow.RecordBatch) error { return fn(b, rec) }); err != nil {
+		if err := s.engine.batches(ctx, strings.Join(scans, "\nUNION ALL\n"), func(rec arrow.RecordBatch) error { return fn(b, rec) }); err != nil {
 			return fmt.Errorf("read block %s: %w", b.path, err)
 		}
 	}

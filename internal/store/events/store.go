@@ -89,10 +89,10 @@ func (o *Options) setDefaults() {
 		o.sketchRows = 1_000_000
 	}
 	if o.sampleAbove <= 0 {
-		o.sampleAbove = 3_000_000
+		o.sampleAbove = 1_000_000
 	}
 	if o.sampleOf <= 0 {
-		o.sampleOf = 2_000_000
+		o.sampleOf = 700_000
 	}
 }
 
