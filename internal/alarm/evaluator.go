@@ -94,7 +94,7 @@ type Evaluator struct {
 	run     sync.Mutex // guards tenants' fields but those under mu; held while stores are asked. Taken before mu.
 	tenants []*tenant
 
-	mu     sync.RWMutex // guards config, and each tenant's api, alarms and status
+	mu     sync.RWMutex // guards config, and each tenant's api, reports, alarms and status
 	config []Rule
 }
 
@@ -107,9 +107,10 @@ type tenant struct {
 	pending  []model.Transition // that the store has not taken yet
 	gone     []string           // alarms to delete
 
-	api    map[string]apiRule
-	alarms []model.Alarm
-	status map[string]RuleStatus
+	api     map[string]apiRule
+	reports []Reported // not taken in yet
+	alarms  []model.Alarm
+	status  map[string]RuleStatus
 }
 
 // apiRule is a rule from the state store; err tells why it cannot be used.
@@ -426,7 +427,7 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	evaluated = len(out) > 0
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {
 		w := t.watches[name]
-		if w.composite != nil {
+		if w.composite != nil || w.reported {
 			continue
 		}
 		slot, due := w.due(at, e.opts.Delay)
@@ -452,6 +453,9 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 		t.gone = append(t.gone, w.forget()...)
 		out = append(out, transitions...)
 	}
+	reported := e.takeReports(t, at)
+	evaluated = evaluated || len(reported) > 0
+	out = append(out, reported...)
 	for _, w := range bottomUp(t.watches) {
 		transitions, err := w.evaluateComposite(at, t.watches)
 		evaluated = evaluated || w.last.IsZero() || len(transitions) > 0 || (err == nil) != (w.err == nil)
@@ -543,8 +547,8 @@ func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) 
 	wanted := e.wanted(t)
 	circular(wanted)
 	maps.DeleteFunc(wanted, func(_ string, r wantedRule) bool { return r.err != nil })
-	for name := range t.watches {
-		if _, ok := wanted[name]; !ok {
+	for name, w := range t.watches {
+		if _, ok := wanted[name]; !ok && !w.reported {
 			transitions, ids := t.watches[name].retire(at)
 			out, t.gone = append(out, transitions...), append(t.gone, ids...)
 			delete(t.watches, name)
@@ -567,7 +571,11 @@ func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) 
 			t.watches[name].resume(at)
 		}
 	}
-	for name, alarms := range t.restored { // of rules that went while nobody was watching
+	for name, alarms := range t.restored { // of rules that went while nobody was watching, or that others evaluate
+		if alarms[0].Source != "" {
+			t.watches[name] = newReported(t.name, name, alarms, at)
+			continue
+		}
 		transitions, ids := newWatch(t.name, Rule{Name: name}, alarms).retire(at)
 		out, t.gone = append(out, transitions...), append(t.gone, ids...)
 	}
@@ -584,6 +592,9 @@ func (e *Evaluator) publish(t *tenant) {
 	}
 	status := make(map[string]RuleStatus, len(t.watches))
 	for name, w := range t.watches {
+		if w.reported {
+			continue
+		}
 		s := RuleStatus{EvaluationState: EvaluationOK, Evaluated: w.last, Alarms: len(w.contributors)}
 		switch {
 		case w.err != nil:

@@ -41,6 +41,7 @@ type watch struct {
 	condition
 	last         time.Time // end of the last period evaluated, zero before the first
 	contributors map[string]*contributor
+	reported     bool  // others evaluate it, and report
 	err          error // why the last evaluation failed
 	dropped      int   // contributors past the bound, in the last evaluation
 	good, odd    int   // datapoints of the last evaluation that are numbers, and that are none
@@ -60,6 +61,7 @@ type contributor struct {
 	few    bool    // the newest datapoint rests on too few samples, and is not to be judged
 	usual  usual
 	seen   time.Time // last period with a datapoint
+	until  time.Time // of others' alarms, how long what was reported holds
 }
 
 // point is a datapoint with what is needed to learn from it later.

@@ -38,6 +38,7 @@ import (
 	"triage/internal/ingest/scrape"
 	"triage/internal/model"
 	"triage/internal/notify"
+	"triage/internal/promrules"
 	"triage/internal/record"
 	"triage/internal/store/events"
 	"triage/internal/store/metrics"
@@ -120,6 +121,7 @@ type app struct {
 	alarms   *alarm.Evaluator
 	diagnose *diagnose.Diagnoser
 	notify   *notify.Manager
+	rules    *promrules.Manager
 }
 
 type step struct {
@@ -280,7 +282,38 @@ func (a *app) startJudges(ctx context.Context) error {
 	})
 	w.tell = a.notify.Observe
 	a.background("notifications", a.notify.Run)
+	if err := a.startRules(); err != nil {
+		return err
+	}
 	a.background("alarms", w.run)
+	return nil
+}
+
+// startRules evaluates Prometheus rule files. Their alarms take the way of all others from the evaluator on.
+func (a *app) startRules() error {
+	queryable, err := a.metrics.Queryable(model.DefaultTenant)
+	if err != nil {
+		return err
+	}
+	appendable, err := a.metrics.Appendable(model.DefaultTenant)
+	if err != nil {
+		return err
+	}
+	a.rules = promrules.New(promrules.Options{
+		Engine: a.metrics.Engine(), Queryable: queryable, Appendable: appendable, Registerer: a.registry, Logger: a.Logger,
+		Report: func(list []alarm.Reported) { a.alarms.Report(model.DefaultTenant, list) },
+	})
+	if err := a.loadRules(a.Config); err != nil {
+		return err
+	}
+	a.background("rule files", a.rules.Run)
+	return nil
+}
+
+func (a *app) loadRules(c Config) error {
+	if err := a.rules.Load(c.RuleFiles, time.Duration(c.EvaluationInterval)); err != nil {
+		return fmt.Errorf("rule_files: %w", err)
+	}
 	return nil
 }
 
@@ -410,7 +443,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 	})
 	prom, err := compat.Prometheus(compat.PrometheusOptions{
 		Metrics: a.metrics, Write: promwrite.New(promwrite.Options{Sink: a.sink, MaxBody: int64(c.Ingest.MaxBody), Registerer: a.registry, Logger: a.Logger}),
-		Scrape: a.scrape.Scrape(), Version: a.Version, Logger: a.Logger,
+		Scrape: a.scrape.Scrape(), Rules: a.rules, Version: a.Version, Logger: a.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("prometheus API: %w", err)
@@ -501,6 +534,9 @@ func (a *app) reload() {
 		err = a.alarms.SetRules(next.Alarms.Rules)
 	}
 	if err == nil {
+		err = a.loadRules(next)
+	}
+	if err == nil {
 		a.notify.SetConfig(who)
 	}
 	if err != nil {
@@ -511,7 +547,7 @@ func (a *app) reload() {
 	a.reloadOK.Set(1)
 	log, old, now := a.Logger, a.Config.settings(), next.settings()
 	for i := range old {
-		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b && old[i].path != "notify.file" {
+		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b && !slices.Contains([]string{"notify.file", "evaluation_interval"}, old[i].path) {
 			log.Warn("setting takes effect at the next start", "setting", old[i].path, "value", b)
 		}
 	}

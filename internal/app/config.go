@@ -21,6 +21,7 @@ import (
 	"triage/internal/blackbox"
 	"triage/internal/ingest/scrape"
 	"triage/internal/notify"
+	"triage/internal/promrules"
 )
 
 // Config is everything a user can set. Each scalar has a path in the file (listen.http), a flag (--listen-http) and an
@@ -42,6 +43,9 @@ type Config struct {
 	// Checks look at services from outside.
 	Checks        []blackbox.Check `yaml:"checks"`
 	ScrapeConfigs yaml.Node        `yaml:"scrape_configs"`
+	// RuleFiles are patterns of Prometheus rule files, which are evaluated every EvaluationInterval unless they say otherwise.
+	RuleFiles          []string `yaml:"rule_files"`
+	EvaluationInterval Duration `yaml:"evaluation_interval"`
 }
 
 // LogConfig says how triage logs, on standard error.
@@ -114,6 +118,8 @@ func Default() Config {
 		},
 		HostMetrics: HostMetricsConfig{true, Duration(10 * time.Second)},
 		Alarms:      AlarmsConfig{Automatic: true},
+
+		EvaluationInterval: Duration(time.Minute),
 	}
 }
 
@@ -143,6 +149,7 @@ func (c *Config) settings() []setting {
 		{"host_metrics.interval", "how often this machine is measured", &c.HostMetrics.Interval},
 		{"notify.url", "how users reach this server, for links in messages", &c.Notify.URL},
 		{"notify.file", "Alertmanager configuration that says who is told of incidents", &c.Notify.File},
+		{"evaluation_interval", "how often Prometheus rule files are evaluated", &c.EvaluationInterval},
 		{"alarms.automatic", "watch every service and operation without any rule written", &c.Alarms.Automatic},
 	}
 }
@@ -364,6 +371,13 @@ func (c *Config) validate() (errs []error) {
 	}
 	if err := alarm.ValidateRules("alarms.rules", c.Alarms.Rules); err != nil {
 		errs = append(errs, err)
+	}
+	if c.EvaluationInterval < Duration(time.Second) {
+		add("evaluation_interval: %s is less than 1s", c.EvaluationInterval)
+	}
+	_, wrong := promrules.Files(c.RuleFiles)
+	for _, err := range wrong {
+		add("rule_files: %w", err)
 	}
 	if _, err := c.notifier(nil); err != nil {
 		errs = append(errs, err)

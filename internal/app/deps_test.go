@@ -29,6 +29,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
 	{"triage/internal/metricmath", "triage/", "metric math is a language, and knows nobody who has metrics"},
 	{"triage/internal/blackbox", "triage/internal/store/", "checks hand on what they see, and know no store"},
+	{"triage/internal/promrules", "triage/internal/store/", "rule files are evaluated over whatever holds the series"},
 	{"triage/internal/notify", "triage/internal/store/", "those who tell keep their outbox by the contract, so that engines can be exchanged"},
 	{"triage/internal/notify", "triage/internal/api", "edges ask who is told, and are not known to it"},
 	{"triage/internal/notify", "triage/internal/diagnose", "a verdict is told as it was made"},
