@@ -262,3 +262,18 @@ func (c *Client) EndSilence(ctx context.Context, id string) error {
 	}
 	return resp.Body.Close()
 }
+
+// Backtest replays a rule over what is stored.
+func (c *Client) Backtest(ctx context.Context, q BacktestRequest) (Backtest, error) {
+	text := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	return call[Backtest](ctx, c, request{method: http.MethodPost, path: "/api/v1/alarms/backtest", body: struct {
+		BacktestRequest
+		From string `json:"from"`
+		To   string `json:"to,omitempty"`
+	}{q, text(q.From), text(q.To)}})
+}

@@ -228,3 +228,39 @@ type Silence struct {
 	By       string    `json:"by,omitempty"`
 	Comment  string    `json:"comment,omitempty"`
 }
+
+// BacktestRequest asks what a rule would have done. A zero From is a week ago, a zero To now.
+type BacktestRequest struct {
+	Rule     json.RawMessage `json:"rule"`
+	From, To time.Time       `json:"-"`
+	// PerWeek asks for the threshold that gives at most so many pages a week.
+	PerWeek *float64 `json:"per_week,omitempty"`
+}
+
+// Backtest is what a rule would have done.
+type Backtest struct {
+	Rule         string         `json:"rule"`
+	From         time.Time      `json:"from"`
+	To           time.Time      `json:"to"`
+	Periods      int            `json:"periods"`
+	Contributors int            `json:"contributors"`
+	Datapoints   int            `json:"datapoints"`
+	Pages        []BacktestPage `json:"pages"`
+	PerWeek      float64        `json:"per_week"`
+	Proposal     *struct {
+		Threshold float64 `json:"threshold"`
+		PerWeek   float64 `json:"per_week"`
+	} `json:"proposal,omitempty"`
+}
+
+// BacktestPage is one time that a rule would have called someone; Lasts tells that it had not ended at To.
+type BacktestPage struct {
+	Alarm     string            `json:"alarm"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	From      time.Time         `json:"from"`
+	To        time.Time         `json:"to"`
+	Lasts     bool              `json:"lasts,omitempty"`
+	Seconds   float64           `json:"seconds"`
+	Value     float64           `json:"value"`
+	Threshold float64           `json:"threshold"`
+}

@@ -120,6 +120,21 @@ func (f fakeAlarms) DeleteRule(_ context.Context, _, name string) error {
 	return nil
 }
 
+// fakeMetrics has a queue that is deep for ten minutes.
+type fakeMetrics struct{ store.Metrics }
+
+func (fakeMetrics) QueryRange(_ context.Context, _, _ string, w store.Window, step time.Duration) ([]store.Line, error) {
+	l := store.Line{Labels: map[string]string{"queue": "orders"}, Start: w.From, Step: step}
+	for at := w.From; !at.After(w.To); at = at.Add(step) {
+		v := 1.0
+		if m := at.Minute(); m >= 20 && m < 30 {
+			v = 9
+		}
+		l.Values = append(l.Values, v)
+	}
+	return []store.Line{l}, nil
+}
+
 // fakeNotify knows one receiver and one silence.
 type fakeNotify struct{}
 
@@ -194,7 +209,7 @@ func newServer(t *testing.T) *httptest.Server {
 		}
 	}
 	h := api.New(api.Options{
-		Events: fakeEvents{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
+		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
 		Record: func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
 		Diagnose: func(_ context.Context, r diagnose.Request) (model.Verdict, error) {
 			v := v
@@ -244,6 +259,8 @@ var calls = []struct {
 	{"rule-without-a-condition", "POST", "/api/v1/alarms", `{"name":"x","expr":"sum("}`, "", 400},
 	{"rule-removed-missing", "DELETE", "/api/v1/alarms/none", "", "", 404},
 	{"rule-removed", "DELETE", "/api/v1/alarms/deep-queue", "", "", 204},
+	{"backtest", "POST", "/api/v1/alarms/backtest", `{"rule":{"name":"deep-queue","expr":"queue_depth","compare":{"op":">","threshold":5}},"from":"2026-03-01T11:00:00Z","to":"2026-03-01T12:00:00Z","per_week":1}`, "", 200},
+	{"backtest-of-a-bad-rule", "POST", "/api/v1/alarms/backtest", `{"rule":{"name":"x"},"from":"2026-03-01T11:00:00Z"}`, "", 400},
 	{"receivers", "GET", "/api/v1/receivers", "", "", 200},
 	{"receiver-test", "POST", "/api/v1/receivers/ops/test", "", "", 200},
 	{"receiver-test-missing", "POST", "/api/v1/receivers/nobody/test", "", "", 404},

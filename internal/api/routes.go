@@ -27,6 +27,7 @@ func (s *server) routes(a huma.API) {
 	})
 	get(a, "/api/v1/alarms/history", "Transitions of alarms, oldest first", s.history)
 	get(a, "/api/v1/alarms/band", "An alarm's datapoints and the bounds of what was usual", s.band)
+	post(a, "/api/v1/alarms/backtest", "What a rule would have done over stored data", http.StatusOK, s.backtest)
 	get(a, "/api/v1/receivers", "Who can be told of incidents", s.receivers)
 	post(a, "/api/v1/receivers/{name}/test", "Tell a receiver that it can be told", http.StatusOK, s.testReceiver)
 	get(a, "/api/v1/notifications", "Messages that wait and that were sent last, newest first", s.notifications)

@@ -20,8 +20,8 @@ func alarmsCommand(o *options) *cobra.Command {
 	return listGroup(&cobra.Command{
 		Use:     "alarms",
 		Aliases: []string{"alarm"},
-		Short:   "List alarms and their history; add, replace and delete rules",
-	}, alarmsList(o), alarmsRules(o), alarmsHistory(o), alarmsPut(o), alarmsDelete(o))
+		Short:   "List alarms and their history; add, replace, delete and try rules",
+	}, alarmsList(o), alarmsRules(o), alarmsHistory(o), alarmsPut(o), alarmsDelete(o), alarmsBacktest(o))
 }
 
 var alarmStates = []string{string(client.StateOK), string(client.StateAlarm), string(client.StateInsufficient)}
