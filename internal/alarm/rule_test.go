@@ -77,6 +77,40 @@ func TestParseRule(t *testing.T) {
 	}
 }
 
+// Rules are stored as JSON and written as YAML; mute windows mean the same in both.
+func TestMuteWindowsAreKept(t *testing.T) {
+	const text = `
+name: x
+expr: up
+compare: {op: "<", threshold: 1}
+suppressor: {alarm: y, wait: 1m, extension: 2m}
+mute:
+- {from: 2026-12-24T18:00:00Z, to: 2026-12-25T06:00:00Z}
+- {weekdays: ["monday:friday", sunday], times: [{start_time: "22:00", end_time: "24:00"}], days_of_month: ["1:5", "-1"], months: ["january:march", may], years: ["2026:2027"], location: Asia/Seoul}
+`
+	var r alarm.Rule
+	dec := yaml.NewDecoder(strings.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := alarm.ParseRule(b)
+	if err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	zone := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
+	if d := cmp.Diff(r.WithDefaults(), again, zone); d != "" {
+		t.Errorf("%s reads otherwise (-first +again):\n%s", b, d)
+	}
+	if m := again.Mute[1]; len(m.Weekdays) != 2 || m.Location.String() != "Asia/Seoul" || m.Times[0].EndMinute != 24*60 {
+		t.Errorf("%+v", m)
+	}
+}
+
 func FuzzParseRule(f *testing.F) {
 	for _, r := range alarm.Automatic() {
 		b, err := json.Marshal(r)
