@@ -11,6 +11,7 @@ import (
 
 	"triage/internal/model"
 	"triage/internal/store"
+	baseline "triage/internal/usual"
 )
 
 const (
@@ -96,11 +97,12 @@ func RunBacktest(ctx context.Context, o BacktestOptions) (Backtest, error) {
 		return invalid("per week: %v is no number of pages", *o.PerWeek)
 	}
 	w := newWatch(o.Tenant, r, nil)
-	before := int(w.history() / period) // what it would have known when the window began
-	frames, err := w.readPast(ctx, sources{o.Metrics, o.Events}, from.Add(-time.Duration(before)*period), to)
+	begin := from.Add(-w.history()) // what it would have known when the window began
+	frames, err := w.readPast(ctx, sources{o.Metrics, o.Events}, begin, to)
 	if err != nil {
 		return Backtest{}, err
 	}
+	w.learnSeasons(ctx, o.Metrics, begin)
 	out := Backtest{Rule: r.Name, From: from, To: to, Periods: n}
 	seen := map[string]bool{}
 	for _, f := range frames {
@@ -112,10 +114,10 @@ func RunBacktest(ctx context.Context, o BacktestOptions) (Backtest, error) {
 		}
 	}
 	out.Contributors = len(seen)
-	out.Pages = pages(o.Tenant, r, frames, from, to)
+	out.Pages = w.pages(r, frames, from, to)
 	out.PerWeek = perWeek(len(out.Pages), to.Sub(from))
 	if o.PerWeek != nil {
-		out.Proposal, err = propose(ctx, o.Tenant, r, frames, from, to, *o.PerWeek)
+		out.Proposal, err = w.propose(ctx, frames, from, to, *o.PerWeek)
 	}
 	return out, err
 }
@@ -148,9 +150,15 @@ func (w *watch) readPast(ctx context.Context, src sources, from, to time.Time) (
 	return frames, nil
 }
 
-// pages replays a rule over frames; what happens up to from is not told.
-func pages(tenant string, r Rule, frames []frame, from, to time.Time) []Page {
-	w := newWatch(tenant, r, nil)
+// pages replays a rule, that of the watch but for its threshold, over frames. What happens up to from is not told.
+func (w *watch) pages(r Rule, frames []frame, from, to time.Time) []Page {
+	seasons := w.seasons
+	w = newWatch(w.tenant, r, nil)
+	w.seasons = make(map[string]*baseline.Season, len(seasons))
+	for id, s := range seasons {
+		own := *s // which goes on learning
+		w.seasons[id] = &own
+	}
 	out := []Page{}
 	open := map[string]int{} // the page that an alarm is on
 	for _, f := range frames {
@@ -179,7 +187,8 @@ func pages(tenant string, r Rule, frames []frame, from, to time.Time) []Page {
 
 // propose finds the threshold that is least strict among the values that there were and keeps to so many pages a week. It
 // searches as if a stricter threshold never gave more pages, which holds but for alarms that flap around it.
-func propose(ctx context.Context, tenant string, r Rule, frames []frame, from, to time.Time, wish float64) (*Proposal, error) {
+func (w *watch) propose(ctx context.Context, frames []frame, from, to time.Time, wish float64) (*Proposal, error) {
+	r := w.rule
 	var values []float64
 	for _, f := range frames {
 		for _, v := range f.values {
@@ -206,7 +215,7 @@ func propose(ctx context.Context, tenant string, r Rule, frames []frame, from, t
 		c.Threshold = threshold
 		tried := r
 		tried.Compare = &c
-		return perWeek(len(pages(tenant, tried, frames, from, to)), to.Sub(from))
+		return perWeek(len(w.pages(tried, frames, from, to)), to.Sub(from))
 	}
 	low, high := 0, len(values)-1
 	best := &Proposal{values[high], count(values[high])}

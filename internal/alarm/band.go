@@ -90,6 +90,9 @@ func (e *Evaluator) contributor(ctx context.Context, tenant, id string) (Rule, b
 		if c == nil {
 			continue
 		}
+		if w.reported {
+			return Rule{}, baseline.Season{}, fmt.Errorf("%w: %s is judged elsewhere, in a Prometheus rule file", ErrInvalid, id)
+		}
 		if c.usual.season == nil {
 			return w.rule, baseline.Season{}, nil
 		}

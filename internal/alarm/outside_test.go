@@ -1,11 +1,13 @@
 package alarm_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"triage/internal/alarm"
 	"triage/internal/model"
+	"triage/internal/store"
 )
 
 // reported is what others say of an alarm in a minute.
@@ -30,6 +32,9 @@ func TestReportedAlarms(t *testing.T) {
 	})
 	a := e.Alarms(model.DefaultTenant)[0]
 	equal(t, "source", a.Source, alarm.SourcePrometheus)
+	if _, err := e.Band(t.Context(), model.DefaultTenant, a.ID, store.Window{From: simStart, To: simStart.Add(time.Hour)}, 0); !errors.Is(err, alarm.ErrInvalid) {
+		t.Errorf("band of a reported alarm: %v", err)
+	}
 	tell(reported("Down", true, 3))
 	equal(t, "fires still", evaluate(t, e, 3, 6), []string(nil))
 
