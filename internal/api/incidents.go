@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"triage/internal/diagnose"
 	"triage/internal/model"
@@ -85,6 +86,10 @@ type diagnoseParams struct {
 		From      string `json:"from,omitempty" doc:"when it began; five minutes ago without it"`
 		To        string `json:"to,omitempty" doc:"now without it"`
 		Incident  string `json:"incident,omitempty" doc:"diagnose an incident again"`
+		Normal    []struct {
+			From string `json:"from" doc:"when all was well"`
+			To   string `json:"to"`
+		} `json:"normal,omitempty" doc:"times to compare with as a whole, before or after; the minutes before the onset without them"`
 	}
 }
 
@@ -106,6 +111,16 @@ func (s *server) diagnose(ctx context.Context, in *diagnoseParams) (*body, error
 		if r.From, err = ParseTime("from", in.Body.From, r.To.Add(-defaultDiagnose)); err != nil {
 			return nil, err
 		}
+	}
+	for i, n := range in.Body.Normal {
+		var w store.Window
+		if w.From, err = ParseTime(fmt.Sprintf("normal[%d].from", i), n.From, time.Time{}); err != nil {
+			return nil, err
+		}
+		if w.To, err = ParseTime(fmt.Sprintf("normal[%d].to", i), n.To, now); err != nil {
+			return nil, err
+		}
+		r.Normal = append(r.Normal, w)
 	}
 	v, err := s.Diagnose(ctx, r)
 	if err != nil {

@@ -337,7 +337,9 @@ func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 		return nil, fmt.Errorf("restore alarms: %w", err)
 	}
 	incidents := incident.New(incident.Options{State: a.state, Logger: a.Logger})
-	a.diagnose = diagnose.New(diagnose.Options{Events: a.events, Metrics: a.metrics, State: a.state, Logger: a.Logger})
+	a.diagnose = diagnose.New(diagnose.Options{
+		Events: a.events, Metrics: a.metrics, State: a.state, Rows: a.events, Templates: a.state, Aggregates: a.metrics, Logger: a.Logger,
+	})
 	w, err = newWatch(ctx, watch{alarms: a.alarms, incidents: incidents, diagnose: a.diagnose, state: a.state, log: a.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("restore verdicts: %w", err)

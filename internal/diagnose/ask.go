@@ -22,6 +22,8 @@ type answers struct {
 	facts     explain.Facts
 	impact    model.Impact
 	telemetry model.Telemetry
+	// rivals rules out others than facts tell of; it may be nil.
+	rivals func(*explain.Case) []model.RuledOut
 }
 
 // Limits of the questions: enough for a stable mean, little enough for a verdict within a second or two.

@@ -54,7 +54,10 @@ func conclude(req Request, s *scope, a *answers, cases []explain.Case, at time.T
 	}
 	v.FirstFailure = first(f)
 	v.Evidence = evidence(f, chosen)
-	v.RuledOut = explain.Rivals(f, chosen)
+	if a.rivals != nil {
+		v.RuledOut = a.rivals(chosen)
+	}
+	v.RuledOut = append(v.RuledOut, explain.Rivals(f, chosen)...)
 	if len(v.RuledOut) > maxRuledOut {
 		v.RuledOut = spread(v.RuledOut, maxRuledOut)
 	}

@@ -40,12 +40,32 @@ type Changes interface {
 	Changes(ctx context.Context, tenant string, w store.Window) ([]model.Change, error)
 }
 
-// Options says what a Diagnoser asks. Metrics and State may be nil: then there are no series, no recorded changes.
+// Rows is what comparisons read: the newest spans and log lines of a window, up to a limit.
+type Rows interface {
+	Spans(ctx context.Context, q store.Query) (store.Page[model.Span], error)
+	Logs(ctx context.Context, q store.Query) (store.Page[model.LogRecord], error)
+}
+
+// Templates are the log templates as they are now: a line keeps the one it was stored with, which may have become another.
+type Templates interface {
+	Templates(ctx context.Context, tenant string) ([]model.Template, error)
+}
+
+// Aggregates is what verdicts without spans rest on: PromQL over the series of span metrics and service graphs.
+type Aggregates interface {
+	QueryRange(ctx context.Context, tenant, promql string, w store.Window, step time.Duration) ([]store.Line, error)
+}
+
+// Options says what a Diagnoser asks. All but Events may be nil: then there are no series, no recorded changes, no
+// comparisons, no verdicts without spans.
 type Options struct {
-	Events  Events
-	Metrics Metrics
-	State   Changes
-	Logger  *slog.Logger // nil for none
+	Events     Events
+	Metrics    Metrics
+	State      Changes
+	Rows       Rows
+	Templates  Templates
+	Aggregates Aggregates
+	Logger     *slog.Logger // nil for none
 }
 
 // Diagnoser makes verdicts.
@@ -53,6 +73,9 @@ type Diagnoser struct {
 	events  Events
 	metrics Metrics
 	state   Changes
+	rows    Rows
+	forms   Templates
+	sums    Aggregates
 	log     *slog.Logger
 }
 
@@ -61,7 +84,7 @@ func New(o Options) *Diagnoser {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Diagnoser{o.Events, o.Metrics, o.State, o.Logger}
+	return &Diagnoser{o.Events, o.Metrics, o.State, o.Rows, o.Templates, o.Aggregates, o.Logger}
 }
 
 // Request says what to diagnose: an incident, or a service (and operation) in a time range, or, with nothing set, the
@@ -71,6 +94,14 @@ type Request struct {
 	Incident           *model.Incident
 	Service, Operation string
 	From, To           time.Time
+
+	// Normal are times in which all was well, before or after. Where they are given, From to To is compared with them as a
+	// whole, all services at once, instead of with the minutes before it.
+	Normal []store.Window
+	// History is time of which nobody knows how well it was; what is rare in it counts for little. It may be empty.
+	History store.Window
+	// Step is how far apart the samples of metrics are from which a verdict without spans is made [1 min].
+	Step time.Duration
 }
 
 // sure is the confidence below which no cause is named. Convicting the innocent is worse than naming nobody.
@@ -84,6 +115,9 @@ func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (mo
 		req.Tenant = req.Incident.Tenant
 	}
 	ctx, missing := store.AllowPartial(ctx)
+	if len(req.Normal) > 0 {
+		return d.compare(ctx, req, at, missing)
+	}
 	s, err := d.scope(ctx, req, at)
 	if err != nil {
 		return model.Verdict{}, nil, fmt.Errorf("find the affected operation: %w", err)
@@ -97,6 +131,18 @@ func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (mo
 		cases = explain.Judge(&a.facts)
 	}
 	a.telemetry.Missing = missing.String()
+	v, answers, err := verdict(req, s, a, cases, at)
+	if err == nil && v.Why == nil && s.blind && d.sums != nil {
+		// Without spans, and with nothing that ran out, it remains to ask which place the alarm comes from.
+		if w, more, err := d.aggregate(ctx, req, at); err == nil && w.Why != nil {
+			return w, more, nil
+		}
+	}
+	return v, answers, err
+}
+
+// verdict puts the verdict together with the answers it rests on.
+func verdict(req Request, s *scope, a *answers, cases []explain.Case, at time.Time) (model.Verdict, []byte, error) {
 	v := conclude(req, s, a, cases, at)
 	answers, err := json.Marshal(struct {
 		Facts     *explain.Facts  `json:"facts"`

@@ -38,6 +38,7 @@ type scope struct {
 	changes     []model.Change
 	lag         time.Duration
 	seen        map[string]time.Time // when each service last received work, before the onset
+	blind       bool                 // there are no spans
 }
 
 const (
@@ -83,6 +84,7 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	if err != nil {
 		return nil, err
 	}
+	s.blind = len(steps) == 0
 	back := enoughBefore(steps, onset, w.From, step)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {

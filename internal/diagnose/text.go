@@ -97,6 +97,9 @@ func Headline(v model.Verdict, lang string) string {
 			p = q
 		}
 	}
+	if v.Why.Mechanism == model.NetworkDelay && v.Why.Entity.Kind() == "service" {
+		p = networkOfService
+	}
 	owner := v.Why.Resource.Name()
 	if owner == "" {
 		owner = v.Why.Entity.Name()

@@ -42,6 +42,16 @@ var sentences = map[string]phrase{
 	"log_new":  {"{0} logged {2} times, new since {3}: \"{1}\".", "{0}에 {3}부터 새 로그가 {2}번 나타났습니다: \"{1}\"."},
 	"log_more": {"{0} logs more often ({2} lines, before {3}): \"{1}\".", "{0}에 이 로그가 늘었습니다({2}줄, 이전 {3}줄): \"{1}\"."},
 	"log_less": {"{0} logs less often ({2} lines, before {3}): \"{1}\".", "{0}에 이 로그가 줄었습니다({2}줄, 이전 {3}줄): \"{1}\"."},
+	// Requests of one time against those of another.
+	"request_logs":         {"Of {0}'s requests {1}, {2} log \"{4}\", usually {3}.", "{0}의 {1} 요청 중 {2}에서 이 로그가 남습니다(평소 {3}): \"{4}\"."},
+	"request_logs_between": {"Of {0}'s requests {1}, {2} log \"{4}\", usually {3}; it stands between \"{5}\" and \"{6}\".", "{0}의 {1} 요청 중 {2}에서 이 로그가 남습니다(평소 {3}): \"{4}\". 앞뒤의 로그: \"{5}\", \"{6}\"."},
+	"request_runs":         {"Of {0}'s requests {1}, {2} run {4}, usually {3}.", "{0}의 {1} 요청 중 {2}에서 {4:이/가} 실행됩니다(평소 {3})."},
+	"request_calls":        {"Of {0}'s requests {1}, {2} call {4}, usually {3}.", "{0}의 {1} 요청 중 {2}에서 {4:을/를} 호출합니다(평소 {3})."},
+	"request_fails":        {"Of {0}'s requests {1}, {2} fail, usually {3}.", "{0}의 {1} 요청 중 {2}가 실패합니다(평소 {3})."},
+	"own_time":             {"{0} itself takes {2} for {1}, usually {3}.", "{0} 자체의 {1} 처리 시간이 {2}입니다(평소 {3})."},
+	// Places by metrics alone.
+	"place_slower":  {"A request to {0} takes {1}, before the alarm {2}: {3} more in all, {4} of them its own, {5} times its noise.", "{0} 요청 하나가 {1} 걸립니다(알람 이전 {2}). 모두 {3} 늘었고 그중 {4}가 자체 시간이며, 평소 변동의 {5}배입니다."},
+	"place_failing": {"{1} of the requests to {0} fail, before the alarm {2}: {3} more in all, {4} of them its own, {5} times its noise.", "{0} 요청의 {1}가 실패합니다(알람 이전 {2}). 모두 {3}건 늘었고 그중 {4}건이 자체 실패이며, 평소 변동의 {5}배입니다."},
 	// Edges and dependencies.
 	"edge_wait":       {"A call {0} spends {1} on the way, usually {2}.", "{0} 호출이 네트워크에서 {1} 걸립니다(평소 {2})."},
 	"edge_stalls":     {"Some calls {0} stall: {1} on the way on average, {2} in the middle.", "일부 {0} 호출이 멈춥니다: 네트워크 평균 {1}, 중앙값 {2}."},
@@ -63,6 +73,9 @@ var sentences = map[string]phrase{
 	"change_at":     {"{0} took effect at the onset, at {2}: {3}.", "{0:이/가} 시작 시점인 {2}에 적용되었습니다: {3}."},
 	"version":       {"{2} of the requests to {0} {1} are bad, {3} of those to other versions.", "{0} {1} 요청의 {2}에 문제가 있습니다(다른 버전은 {3})."},
 	// Ruled out.
+	"changed_below":     {"{0}: {1} changed too ({2} of the requests, usually {3}), but it calls {4}, which changed more", "{0}: {1}도 달라졌지만(요청의 {2}, 평소 {3}) 더 크게 달라진 {4:을/를} 호출함"},
+	"behaves_usual":     {"{0}: {1} requests handled as usual, the largest change is from {3} to {2} of them", "{0}: 요청 {1}건을 평소처럼 처리, 가장 큰 변화는 {3} → {2}"},
+	"place_usual_s":     {"{0}: {1} (before {2}), {3} times its noise", "{0}: {1}(이전 {2}), 평소 변동의 {3}배"},
 	"time_usual":        {"{0}: {1} (usual {2})", "{0}: {1}(평소 {2})"},
 	"network_usual":     {"network {0}: {1} (usual {2})", "네트워크 {0}: {1}(평소 {2})"},
 	"cpu_usual":         {"{0}'s CPU: {1} (usual {2})", "{0} CPU: {1}(평소 {2})"},
@@ -103,6 +116,9 @@ var headlines = map[model.Mechanism]phrase{
 	model.AbnormalRequests:     {"The requests of {0} alone are in trouble.", "{0}의 요청에만 문제가 있습니다."},
 	model.DescriptorExhaustion: {"{0} cannot open more files or connections.", "{0:이/가} 파일이나 연결을 더 열 수 없습니다."},
 }
+
+// networkOfService is for the case that all connections of one service are slow.
+var networkOfService = phrase{"The network of {0} became slow.", "{0}의 네트워크가 느려졌습니다."}
 
 // callerHeadline is for the case that someone exhausted a pool.
 var callerHeadline = map[string]phrase{
