@@ -15,7 +15,7 @@ import (
 )
 
 // sets are the subcommands, one a set of recordings, in the order in which help lists them.
-var sets = []func() *cobra.Command{nab, loghub}
+var sets = []func() *cobra.Command{petshop, nezha, nab, loghub}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
