@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict bench-events fuzz soak help
+.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict bench-events fuzz soak help accuracy
 
 build: ## write bin/triage and bin/accuracy
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
@@ -59,3 +59,6 @@ bench-verdict: ## measure a verdict over ROWS spans and as many log lines
 SIZE ?= 5M
 bench-events: ## measure the event store against its goals, over SIZE spans and as many log lines
 	go run -tags $(TAGS) ./bench/events --size $(SIZE) $(BENCH_ARGS)
+
+accuracy: build ## measure verdicts, alarms and templates on the recorded incidents in ACCURACY_DATA, against their floors
+	go run -tags $(TAGS) ./bench/accuracy/table --data '$(ACCURACY_DATA)'
