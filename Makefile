@@ -5,17 +5,49 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test test-race test-demo check lint fmt bench bench-verdict bench-events fuzz soak help accuracy
+.PHONY: build demo test test-go test-web test-browser screenshots bench-web test-race test-demo check lint fmt bench bench-verdict bench-events fuzz soak help accuracy
 
-build: ## write bin/triage and bin/accuracy
+# The web page is built where npm is; without it the program says so in its place.
+ifneq ($(shell command -v npm 2>/dev/null),)
+WEB := web/dist/index.html
+endif
+MODULES := web/node_modules/.package-lock.json
+
+build: $(WEB) ## write bin/triage and bin/accuracy
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/triage ./cmd/triage
 	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/accuracy ./cmd/accuracy
 
 demo: build ## start triage with the demo shop, inject a fault, print the verdict
 	bin/triage demo --once
 
-test: ## run all tests
+$(MODULES): web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+web/dist/index.html: $(MODULES) web/index.html web/vite.config.ts web/scripts/build.mjs $(shell find web/src -type f ! -name '*.gen.ts' 2>/dev/null)
+	cd web && npm run --silent build
+
+test: test-go test-web test-browser ## run all tests
+
+test-go: ## run the tests of the program
 	go test -tags $(TAGS) ./...
+
+ifdef WEB
+test-web: $(MODULES) ## check the types and the style of the web page, and run its tests without a browser
+	cd web && npm run --silent types && npm run --silent lint && npm run --silent unit
+
+test-browser: build ## drive the real program with a real browser; skipped by name where there is no Chromium
+	cd web && npm run --silent browser
+
+screenshots: build ## make the pictures of README and docs
+	cd web && npm run --silent screenshots
+
+bench-web: build ## measure the web page in a real browser
+	cd web && npm run --silent bench
+else
+test-web test-browser screenshots bench-web:
+	@echo '$@ is skipped: npm is not installed (Node.js 20.19 or newer with npm 11)'
+endif
 
 test-race: ## run the tests under the race detector, without those that only take longer under it
 	go test -race -short -tags $(TAGS) ./...
@@ -26,12 +58,12 @@ test-demo: build ## break the demo shop for real, and compare the verdict with w
 check: lint test ## lint, then test
 
 lint: ## look for mistakes without running anything
-	@test -z "$$(gofmt -l cmd internal client demo bench)" || { gofmt -l cmd internal client demo bench; echo 'run make fmt'; exit 1; }
+	@test -z "$$(gofmt -l cmd internal client demo bench web/*.go)" || { gofmt -l cmd internal client demo bench web/*.go; echo 'run make fmt'; exit 1; }
 	go vet -tags $(TAGS) ./...
 	$(TOOL) staticcheck -tags $(TAGS) ./...
 
 fmt: ## format the code
-	gofmt -w cmd internal client demo bench
+	gofmt -w cmd internal client demo bench web/*.go
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...

@@ -1,5 +1,5 @@
 // Package api is the HTTP edge: it translates requests into questions to the stores and judges, and their answers into
-// JSON, text or Markdown. It owns no data and decides nothing. Errors are RFC 9457 problem details; the routes are
+// JSON, text or Markdown, and serves the web page. It owns no data and decides nothing. Errors are RFC 9457 problem details; the routes are
 // described by /openapi.json.
 //
 // Loopback is no wall, because any web page can make a browser send requests to it: every request passes a Host
@@ -9,6 +9,8 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"time"
@@ -56,6 +58,8 @@ type Options struct {
 	Started  time.Time
 	Now      func() time.Time
 	Logger   *slog.Logger
+	// Page is what the web page is made of: index.html and assets/, or placeholder.html.
+	Page fs.FS
 
 	// AllowedHosts are names by which the server may be addressed besides loopback's.
 	AllowedHosts []string
@@ -68,8 +72,13 @@ type server struct {
 	Options
 }
 
-// New returns the handler of the web page, the API and everything else on the same port.
-func New(o Options) http.Handler {
+// New returns the handler of the web page, the API and everything else on the same port. It fails if the page's files
+// hold neither a page nor its placeholder.
+func New(o Options) (http.Handler, error) {
+	page, err := newPage(o.Page)
+	if err != nil {
+		return nil, fmt.Errorf("read the web page: %w", err)
+	}
 	s := &server{o}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("triage", o.Version)
@@ -80,15 +89,15 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /api/v1/record", s.record)
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("healthy\n")) })
 	mux.HandleFunc("GET /-/ready", s.ready)
-	mux.HandleFunc("GET /{$}", s.page)
-	mux.HandleFunc("GET /incidents/{id}", s.incidentPage)
+	mux.HandleFunc("GET /assets/{file...}", page.asset)
+	mux.HandleFunc("/", page.document) // not "GET /", which conflicts with "/prometheus/"
 	if o.Prometheus != nil {
 		mux.Handle("/prometheus/", http.StripPrefix("/prometheus", o.Prometheus))
 	}
 	if o.SelfMetrics != nil {
 		mux.Handle("GET /metrics", o.SelfMetrics)
 	}
-	return Guard(o.AllowedHosts, GuardTenant(mux))
+	return Guard(o.AllowedHosts, GuardTenant(mux)), nil
 }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -22,7 +22,7 @@ func FuzzChange(f *testing.F) {
 	f.Add([]byte(`{"kind":`))
 	f.Add([]byte(`null`))
 	var got []model.Change
-	h := api.New(api.Options{
+	h := newHandler(f, api.Options{
 		Record: func(_ context.Context, _ string, c model.Change) error { got = append(got, c); return nil },
 		Now:    func() time.Time { return now },
 	})
@@ -54,7 +54,7 @@ func FuzzChange(f *testing.F) {
 func FuzzParameters(f *testing.F) {
 	f.Add("service:cart", "-1", "2100-01-01T00:00:00Z", "10")
 	f.Add(`"`, "NaN", "1e9", "-1")
-	h := api.New(api.Options{Events: fakeEvents{}, Now: func() time.Time { return now }})
+	h := newHandler(f, api.Options{Events: fakeEvents{}, Now: func() time.Time { return now }})
 	f.Fuzz(func(t *testing.T, q, from, to, limit string) {
 		v := url.Values{"q": {q}, "from": {from}, "to": {to}, "limit": {limit}}
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/api/v1/spans?"+v.Encode(), nil)

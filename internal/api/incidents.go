@@ -42,19 +42,36 @@ func (s *server) incident(ctx context.Context, in *incidentParams) (*body, error
 }
 
 func (s *server) verdict(ctx context.Context, in *incidentParams) (*body, error) {
-	list, err := s.State.Verdicts(ctx, tenant(in.Tenant), in.ID)
+	v, err := s.revision(ctx, in)
 	if err != nil {
 		return nil, err
 	}
+	return asked(v, in.Accept, in.Lang)
+}
+
+func (s *server) story(ctx context.Context, in *incidentParams) (*body, error) {
+	v, err := s.revision(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return answer(diagnose.Tell(v, in.Lang))
+}
+
+// revision is the one asked for of an incident's verdict, the newest if none is.
+func (s *server) revision(ctx context.Context, in *incidentParams) (v model.Verdict, err error) {
+	list, err := s.State.Verdicts(ctx, tenant(in.Tenant), in.ID)
+	if err != nil {
+		return v, err
+	}
 	for i := len(list) - 1; i >= 0; i-- {
 		if in.Revision == 0 || list[i].Revision == in.Revision {
-			return asked(list[i], in.Accept, in.Lang)
+			return list[i], nil
 		}
 	}
 	if in.Revision != 0 {
-		return nil, fmt.Errorf("revision %d of the verdict on %s: %w", in.Revision, in.ID, store.ErrNotFound)
+		return v, fmt.Errorf("revision %d of the verdict on %s: %w", in.Revision, in.ID, store.ErrNotFound)
 	}
-	return nil, fmt.Errorf("verdict on %s: %w", in.ID, store.ErrNotFound)
+	return v, fmt.Errorf("verdict on %s: %w", in.ID, store.ErrNotFound)
 }
 
 // asked writes a verdict in the form that the Accept header names.

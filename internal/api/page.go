@@ -2,95 +2,113 @@ package api
 
 import (
 	"bytes"
-	_ "embed"
+	"compress/gzip"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
-	"html/template"
+	"io/fs"
+	"mime"
 	"net/http"
+	"path"
 	"strings"
-	"time"
-
-	"triage/internal/diagnose"
-	"triage/internal/model"
-	"triage/internal/store"
+	"sync"
 )
 
-//go:embed page.html
-var pageText string
+// Marks in index.html that each answer replaces. Vite writes the second as the nonce of every element that may have one.
+const (
+	baseMark  = `<base href="./"`
+	nonceMark = "CSP_NONCE"
+)
 
-// pages are rendered on the server, without any script: what they show is complete and a reload brings what is new.
-var pages = template.Must(template.New("page").Funcs(template.FuncMap{
-	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-}).Parse(pageText))
+// page serves the web page: index.html for every address that a browser may show, and the files it loads.
+//
+// The page works below any path prefix that a proxy takes away, and without being told: every address in it is relative
+// to a base, and the base is as many steps up as the address asked for has steps down.
+type page struct {
+	files fs.FS
+	index []byte
 
-type pageData struct {
-	Title     string
-	Lang      string
-	Version   string
-	Incidents []model.Incident
-	Alarms    []model.Alarm // in ALARM
-	OK        int           // alarms in OK
-	Spans     int64
-	Logs      int64
-	Incident  *model.Incident
-	Text      string
+	mu     sync.Mutex
+	packed map[string][]byte // guarded by mu: compressed assets, by name; there are as many as files
 }
 
-func (s *server) page(w http.ResponseWriter, r *http.Request) {
-	ctx, t := r.Context(), tenant(r.Header.Get("X-Scope-OrgID"))
-	d := pageData{Title: "triage", Lang: language(r), Version: s.Version}
+func newPage(files fs.FS) (*page, error) {
+	p := &page{files: files, packed: map[string][]byte{}}
 	var err error
-	if d.Incidents, err = s.State.Incidents(ctx, t, "", 50); err == nil {
-		for _, a := range s.Alarms.Alarms(t) {
-			switch a.State {
-			case model.StateAlarm:
-				d.Alarms = append(d.Alarms, a)
-			case model.StateOK:
-				d.OK++
-			}
-		}
-		var stats store.EventStats
-		stats, err = s.Events.Stats(ctx)
-		d.Spans, d.Logs = stats.Spans, stats.Logs
+	if p.index, err = fs.ReadFile(files, "index.html"); errors.Is(err, fs.ErrNotExist) {
+		p.index, err = fs.ReadFile(files, "placeholder.html")
 	}
-	s.render(w, d, err)
+	return p, err
 }
 
-func (s *server) incidentPage(w http.ResponseWriter, r *http.Request) {
-	inc, err := s.State.Incident(r.Context(), tenant(r.Header.Get("X-Scope-OrgID")), r.PathValue("id"))
-	d := pageData{Title: inc.ID + " " + inc.Title, Lang: language(r), Version: s.Version, Incident: &inc}
-	if inc.Verdict != nil {
-		d.Text = diagnose.Text(*inc.Verdict, d.Lang)
-	}
-	s.render(w, d, err)
-}
-
-func (s *server) render(w http.ResponseWriter, d pageData, err error) {
-	var out bytes.Buffer
-	if err == nil {
-		err = pages.Execute(&out, d)
-	}
-	if err != nil {
-		status := http.StatusInternalServerError
-		if errors.Is(err, store.ErrNotFound) {
-			status = http.StatusNotFound
-		} else {
-			s.Logger.Error("render page", "error", err)
-		}
-		http.Error(w, err.Error(), status)
+// document answers any address that is nothing else. Programs that mistype a path of the API get 404, not a page.
+func (p *page) document(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
-	_, _ = w.Write(out.Bytes())
+	if r.URL.Path != "/" && !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.NotFound(w, r)
+		return
+	}
+	nonce := newNonce()
+	up := strings.Repeat("../", strings.Count(r.URL.Path, "/")-1)
+	body := bytes.Replace(p.index, []byte(baseMark), []byte(`<base href="./`+up+`"`), 1)
+	body = bytes.ReplaceAll(body, []byte(nonceMark), []byte(nonce))
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	// Styles that components make while running carry the nonce; scripts come from files alone.
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-"+nonce+"'; img-src 'self' data:; "+
+		"font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'")
+	_, _ = w.Write(body)
 }
 
-// language is the ?lang of the request, else the first of ours that its Accept-Language names.
-func language(r *http.Request) string {
-	if l := r.URL.Query().Get("lang"); l == "ko" || l == "en" {
-		return l
+func newNonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, by its contract
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// asset answers a file that the page loads. Its name holds a hash of its content, so it never changes.
+func (p *page) asset(w http.ResponseWriter, r *http.Request) {
+	name := "assets/" + r.PathValue("file")
+	if !fs.ValidPath(name) {
+		http.NotFound(w, r)
+		return
 	}
-	if strings.HasPrefix(strings.ToLower(r.Header.Get("Accept-Language")), "ko") {
-		return "ko"
+	body, err := fs.ReadFile(p.files, name)
+	if err != nil {
+		// An old page asks for files of an old build; no-store lets it find them again after a roll-back.
+		w.Header().Set("Cache-Control", "no-store")
+		http.NotFound(w, r)
+		return
 	}
-	return "en"
+	h := w.Header()
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	if t := mime.TypeByExtension(path.Ext(name)); t != "" {
+		h.Set("Content-Type", t)
+	}
+	h.Add("Vary", "Accept-Encoding")
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		body = p.pack(name, body)
+	}
+	_, _ = w.Write(body)
+}
+
+// pack compresses an asset once.
+func (p *page) pack(name string, body []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b, ok := p.packed[name]; ok {
+		return b
+	}
+	var out bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // the level is valid
+	_, _ = z.Write(body)                                    // a buffer takes everything
+	_ = z.Close()
+	p.packed[name] = out.Bytes()
+	return out.Bytes()
 }

@@ -43,6 +43,7 @@ import (
 	"triage/internal/store/events"
 	"triage/internal/store/metrics"
 	"triage/internal/store/state"
+	"triage/web"
 )
 
 // How long things may take, and how often they happen.
@@ -450,7 +451,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("prometheus API: %w", err)
 	}
-	page := api.New(api.Options{
+	page, err := api.New(api.Options{
 		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})
@@ -465,8 +466,11 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		},
 		Tap: a.tap, Received: a.pipeline.Status, Ready: a.ready.Load, Version: a.Version, Started: a.started, Now: time.Now,
 		Logger: a.Logger, AllowedHosts: c.AllowedHosts, Prometheus: prom,
-		SelfMetrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}),
+		SelfMetrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Page: web.Files(),
 	})
+	if err != nil {
+		return err
+	}
 	a.serveHTTP("page and API", listeners["http"], page)
 	a.onStop("recordings", func(context.Context) error { a.tap.Close(); return nil }) // before the page: they have no end by themselves
 	a.serveHTTP("OTLP over HTTP", listeners["otlp_http"], api.GuardHost(c.AllowedHosts, collector.Handler()))

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"triage/internal/explain"
+	"triage/internal/model"
 )
 
 func TestParticles(t *testing.T) {
@@ -101,6 +102,27 @@ func TestWords(t *testing.T) {
 	for _, m := range []explain.Measure{explain.HeldSeconds, explain.DatabaseSeconds, explain.BusySeconds} {
 		if _, ok := sentences["holder_"+string(m)]; !ok {
 			t.Errorf("no sentence for a holder by %s", m)
+		}
+	}
+}
+
+// TestStorySaysWhatTheTextSays holds the sentences that the page lays out against the text that the command line prints.
+func TestStorySaysWhatTheTextSays(t *testing.T) {
+	v := model.Verdict{What: model.What{Service: "cart", Operation: "GET /cart", Signal: model.SignalDuration, Value: 2, Usual: 0.5, Unit: "s"},
+		Why:          &model.Cause{Class: model.ClassSelf, Entity: "service:cart", Mechanism: model.SlowCode, Confidence: 0.9},
+		Candidates:   []model.Cause{{Mechanism: model.SlowCode, Entity: "service:cart"}, {Mechanism: model.DependencyDown, Entity: "remote:bank"}},
+		Evidence:     []model.Evidence{{Key: "exclusive", Args: []string{"cart", "2 s", "0.5 s"}}},
+		RuledOut:     []model.RuledOut{{Key: "time_usual", Args: []string{"shop", "1 ms", "1 ms"}}},
+		FirstFailure: &model.Failure{Entity: "service:cart", Operation: "GET /cart", Symptom: "duration 0.5 s → 2 s"}}
+	for _, lang := range []string{"en", "ko"} {
+		s, text := Tell(v, lang), Text(v, lang)
+		for _, part := range []string{s.Subject, s.Headline, s.Evidence[0], s.RuledOut[0], s.First, s.Candidates[0]} {
+			if part == "" || !strings.Contains(text, part) {
+				t.Errorf("%s: %q is not in\n%s", lang, part, text)
+			}
+		}
+		if s.Candidates[1] == s.Candidates[0] {
+			t.Errorf("%s: two candidates are told alike: %q", lang, s.Candidates[0])
 		}
 	}
 }

@@ -1,0 +1,134 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launch, missing, open } from './browser';
+import { AnyPage, LogsPage, TracePage } from './pages';
+import { type Program, bigTrace, sendLogs, sendSpans, startProgram } from './program';
+
+const bodies = {
+  markup: '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>',
+  control: 'a\u001b[31mred\u0007 bell\u0000 nul',
+  direction: 'invoice \u202Efdp.exe',
+  hebrew: 'שגיאה: אין מלאי',
+  long: `begin ${'x'.repeat(1 << 20)} end`,
+};
+
+describe.skipIf(missing)(`hostile and large data${missing && `: skipped, ${missing}`}`, () => {
+  let program: Program;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    [program, browser] = await Promise.all([startProgram(), launch()]);
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await program?.stop();
+  });
+
+  test('the data page turns green when the first line arrives', async () => {
+    const { page, complaints } = await open(browser, program.url);
+    await page.goto('/data');
+    await page.getByRole('tab', { name: 'curl' }).click();
+    await page.getByText('Waiting for logs').waitFor();
+    await sendLogs(program, 'hello', [{ at: Date.now(), body: 'hello, triage' }]);
+    await page.getByText(/logs arrived/).waitFor();
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test('log lines are shown as they are, and do nothing', async () => {
+    const { page, complaints } = await open(browser, program.url);
+    const at = Date.now();
+    await sendLogs(
+      program,
+      'hostile',
+      Object.values(bodies).map((body, i) => ({ at: at + i, body, severity: 17, attributes: { 'a."quoted"\nname': '<b>bold</b>' } })),
+    );
+    const logs = new LogsPage(page);
+    await expect
+      .poll(
+        async () => {
+          await logs.open({ q: 'service:hostile' });
+          await logs.lines().or(page.getByText('No line matches.')).first().waitFor();
+          return logs.lines().count();
+        },
+        { timeout: 30_000 },
+      )
+      .toBe(Object.keys(bodies).length);
+    await page.getByText('<img src=x onerror=').waitFor();
+    await page.getByText('a␛[31mred␇ bell␀ nul').waitFor();
+    await page.getByText('invoice [U+202E]fdp.exe').waitFor();
+    await page.getByText(bodies.hebrew).waitFor();
+    const long = logs.lines().filter({ hasText: 'begin xxx' });
+    expect((await long.innerText()).length).toBeLessThan(3000);
+    await long.getByRole('button', { name: /Show all .* characters/ }).waitFor();
+    await logs.lines().filter({ hasText: bodies.hebrew }).getByRole('button').first().click();
+    await page.getByText('<b>bold</b>').waitFor();
+    expect(await page.title()).toBe('triage');
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test('a live view shows what arrives', async () => {
+    const { page, complaints } = await open(browser, program.url);
+    const logs = new LogsPage(page);
+    await logs.open({ view: 'tail', q: 'service:live' });
+    await page.getByText('New lines appear as they arrive.').waitFor();
+    await sendLogs(program, 'live', [{ at: Date.now(), body: 'just now' }]);
+    await logs.lines().filter({ hasText: 'just now' }).waitFor();
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test('a mistake in a search is explained', async () => {
+    const { page } = await open(browser, program.url);
+    await new LogsPage(page).open({ q: 'level:[1' });
+    await page.getByRole('alert').getByText(/q:/).waitFor();
+    await page.context().close();
+  });
+
+  test('a server that is gone is said to be gone, and what was seen stays', async () => {
+    const { page } = await open(browser, program.url);
+    await page.goto('/data');
+    await page.getByRole('heading', { name: 'Received' }).waitFor();
+    await page.route('**/api/**', (r) => r.abort());
+    await page.getByRole('alert').getByText('triage does not answer.').waitFor({ timeout: 40_000 });
+    expect(await page.getByRole('heading', { name: 'Received' }).isVisible()).toBe(true);
+    await page.context().close();
+  });
+
+  test('a trace of 100,000 spans is scrolled to its end', async () => {
+    const { page, complaints } = await open(browser, program.url);
+    const id = 'c'.repeat(32);
+    await sendSpans(program, 'big', bigTrace(id, 100_000, Date.now() - 10_000));
+    const trace = new TracePage(page);
+    await expect
+      .poll(
+        async () => {
+          await page.goto(`/traces/${id}`);
+          await trace.tree().or(page.getByRole('alert')).waitFor();
+          return page.getByText('100,000 spans').count();
+        },
+        { timeout: 60_000 },
+      )
+      .toBe(1);
+    await trace.tree().focus();
+    await page.keyboard.press('End');
+    await trace.tree().getByRole('treeitem', { selected: true }).getByText(/step/).waitFor();
+    expect(await trace.tree().getByRole('treeitem').count()).toBeLessThan(100);
+    await page.getByRole('button', { name: 'Next failed span' }).click();
+    await trace.detail().getByText('it failed').waitFor();
+    await page.getByRole('button', { name: 'Collapse all' }).click();
+    await expect.poll(() => trace.tree().getByRole('treeitem').count()).toBe(9);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+
+  test('an address that is none is said to be none', async () => {
+    const { page } = await open(browser, program.url);
+    await page.goto('/nowhere/at/all');
+    await page.getByText('There is no such page.').waitFor();
+    await new AnyPage(page).link('Incidents').click();
+    await page.getByText('No incidents').waitFor();
+    await page.context().close();
+  });
+});

@@ -1,0 +1,162 @@
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { launch, missing, open } from './browser';
+import { AnyPage, IncidentPage, LogsPage, TracePage, TracesPage } from './pages';
+import { type Program, startProgram } from './program';
+
+// A recorded incident: one user's requests exhaust a connection pool.
+const recording = 'pool-exhaustion';
+const range = { from: '2026-11-23T01:23:30Z', to: '2026-11-23T01:25:15Z' };
+
+describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => {
+  let program: Program;
+  let browser: Browser;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    [program, browser] = await Promise.all([startProgram(recording), launch()]);
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await program?.stop();
+  });
+  beforeEach(async () => {
+    ({ page, complaints } = await open(browser, program.url));
+  });
+  afterEach(async () => {
+    await page.context().close();
+    expect(complaints).toEqual([]);
+  });
+
+  test('alarm to verdict to span to log line', async () => {
+    await page.goto('/');
+    await new AnyPage(page).link('INC-1').click();
+    const incident = new IncidentPage(page);
+    await incident.section('Why').waitFor();
+    expect(await page.getByText("One user's requests exhausted the connection pool of inventory.").isVisible()).toBe(true);
+    expect(await incident.section('Where').getByRole('row', { name: /^inventory/ }).isVisible()).toBe(true);
+    await incident.badTrace().click();
+    const trace = new TracePage(page);
+    await trace.span(/^inventory/).click();
+    await trace.detail().getByRole('heading', { name: 'inventory' }).waitFor();
+    await page.goBack();
+    await incident.section('Where').waitFor();
+    await incident.badTrace().click();
+    await trace.span(/^storefront/).click();
+    await trace.lines().first().click();
+    await new LogsPage(page).lines().first().waitFor();
+    expect(new URL(page.url()).searchParams.get('q')).toMatch(/^trace:[0-9a-f]{32}$/);
+  });
+
+  test('log search to trace, by completion', async () => {
+    const logs = new LogsPage(page);
+    await logs.open(range);
+    await logs.lines().first().waitFor();
+    await logs.field().fill('lev');
+    await page.getByRole('option', { name: 'level:' }).click();
+    await page.getByRole('option', { name: /level:error/ }).first().click();
+    await logs.field().press('Enter');
+    await page.waitForURL(/q=level%3Aerror/);
+    await page.getByRole('list', { name: 'Logs' }).getByText('context canceled').first().waitFor();
+    await logs.lines().first().getByRole('link', { name: 'Trace' }).click();
+    await new TracePage(page).tree().waitFor();
+  });
+
+  test('patterns of log lines: new ones come first', async () => {
+    const logs = new LogsPage(page);
+    await logs.open({ from: '2026-11-23T01:24:48Z', to: range.to, view: 'templates' });
+    const first = page.getByRole('row').nth(1);
+    await first.getByText('+ new').waitFor();
+    await first.getByRole('link').click();
+    await logs.lines().first().waitFor();
+  });
+
+  test('a box over the heatmap to attribute comparison', async () => {
+    const traces = new TracesPage(page);
+    await traces.open({ service: 'storefront', ...range });
+    await traces.heatmap().waitFor();
+    await traces.box(0.78, 0.02, 0.99, 0.45);
+    await traces.comparison().waitFor();
+    await traces.comparison().getByText(/boxed requests against/).or(traces.comparison().getByText(/No attribute/)).first().waitFor();
+    expect(new URL(page.url()).searchParams.get('box')).toMatch(/^\d+,\d+,[\d.e-]+,[\d.e-]+$/);
+    await page.goBack();
+    expect(new URL(page.url()).searchParams.get('box')).toBeNull();
+  });
+
+  test('a query of metrics with completion', async () => {
+    await page.goto(`/explore?${new URLSearchParams(range)}`);
+    await page.keyboard.press('/');
+    await page.keyboard.type('sum by (service_name) (rate(traces_span_metrics_calls_to', { delay: 5 });
+    await page.getByRole('option', { name: /traces_span_metrics_calls_total/ }).first().waitFor();
+    await page.goto(`/explore?${new URLSearchParams({ ...range, query: 'sum by (service_name) (rate(traces_span_metrics_calls_total[30s]))' })}`);
+    await page.getByRole('cell', { name: '{service_name="inventory"}' }).waitFor();
+  });
+
+  test('by keyboard alone, from the overview to a span', async () => {
+    await page.goto('/');
+    await new AnyPage(page).link('INC-1').waitFor();
+    await page.keyboard.press('g');
+    await page.keyboard.press('i');
+    await page.waitForURL(/\/incidents/);
+    await page.getByRole('heading', { name: 'Incidents', level: 1 }).waitFor();
+    await new AnyPage(page).link('INC-1').focus();
+    await page.keyboard.press('Enter');
+    const incident = new IncidentPage(page);
+    await incident.badTrace().focus();
+    await page.keyboard.press('Enter');
+    const trace = new TracePage(page);
+    await trace.tree().focus();
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('ArrowDown');
+    await expect.poll(() => trace.tree().getByRole('treeitem', { selected: true }).getAttribute('aria-level')).not.toBe('1');
+    await page.keyboard.press('?');
+    await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+    await page.keyboard.press('Escape');
+  });
+
+  test('in Korean', async () => {
+    await page.goto('/incidents/INC-1?lang=ko');
+    await page.getByText('한 사용자의 요청이 inventory의 커넥션 풀을 고갈시켰습니다.').waitFor();
+    await page.getByRole('region', { name: '왜' }).waitFor();
+    expect(await page.evaluate(() => document.documentElement.lang)).toBe('ko');
+  });
+
+  test('on a phone', async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    const incident = new IncidentPage(page);
+    await incident.open('INC-1');
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(wide).toBeLessThanOrEqual(0);
+    await incident.section('Where').getByRole('row', { name: /^inventory/ }).waitFor();
+  });
+
+  test('below a path prefix', async () => {
+    const { createServer, request } = await import('node:http');
+    const target = new URL(program.url);
+    // A proxy that takes a prefix away, as nginx's proxy_pass does.
+    const proxy = createServer((req, res) => {
+      if (!req.url?.startsWith('/ops/triage/')) return void res.writeHead(404).end();
+      const onward = request(
+        { host: target.hostname, port: target.port, path: req.url.slice('/ops/triage'.length), method: req.method, headers: { ...req.headers, host: req.headers.host } },
+        (answer) => {
+          res.writeHead(answer.statusCode ?? 502, answer.headers);
+          answer.pipe(res);
+        },
+      );
+      req.pipe(onward);
+    });
+    await new Promise<void>((done) => proxy.listen(0, '127.0.0.1', done));
+    const { port } = proxy.address() as { port: number };
+    const at = await open(browser, `http://127.0.0.1:${port}`);
+    await at.page.goto('/ops/triage/incidents/INC-1');
+    await new IncidentPage(at.page).section('Why').waitFor();
+    await new AnyPage(at.page).link('Overview').click();
+    await new AnyPage(at.page).link('INC-1').waitFor();
+    expect(new URL(at.page.url()).pathname).toMatch(/^\/ops\/triage\/?$/);
+    await at.page.context().close();
+    expect(at.complaints).toEqual([]);
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+});

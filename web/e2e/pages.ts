@@ -1,0 +1,92 @@
+// The pages as people know them: by roles and words.
+import type { Locator, Page } from 'playwright-core';
+
+/** What every page has. */
+export class AnyPage {
+  constructor(readonly page: Page) {}
+
+  heading(name: string | RegExp): Locator {
+    return this.page.getByRole('heading', { name });
+  }
+
+  link(name: string | RegExp): Locator {
+    return this.page.getByRole('link', { name });
+  }
+}
+
+export class IncidentPage extends AnyPage {
+  async open(id: string): Promise<void> {
+    await this.page.goto(`/incidents/${id}`);
+    await this.section('What').waitFor();
+  }
+
+  section(name: string): Locator {
+    return this.page.getByRole('region', { name });
+  }
+
+  badTrace(): Locator {
+    return this.section('Where').getByRole('row').filter({ hasText: 'trace: bad' }).first().getByRole('link', { name: 'trace: bad' });
+  }
+}
+
+export class TracePage extends AnyPage {
+  tree(): Locator {
+    return this.page.getByRole('tree').first();
+  }
+
+  span(name: string | RegExp): Locator {
+    return this.tree().getByRole('treeitem', { name }).first();
+  }
+
+  detail(): Locator {
+    return this.page.getByRole('complementary', { name: 'Span' });
+  }
+
+  lines(): Locator {
+    return this.detail().getByRole('list', { name: 'Log lines' }).getByRole('link');
+  }
+}
+
+export class TracesPage extends AnyPage {
+  async open(search: Record<string, string>): Promise<void> {
+    await this.page.goto(`/traces?${new URLSearchParams(search)}`);
+  }
+
+  heatmap(): Locator {
+    return this.page.getByRole('img', { name: /Heatmap/ });
+  }
+
+  /** Draws a box, in parts of the heatmap's width and height. */
+  async box(x1: number, y1: number, x2: number, y2: number): Promise<void> {
+    const r = await this.heatmap().boundingBox();
+    if (!r) throw new Error('the heatmap is not in sight');
+    const { mouse } = this.page;
+    await mouse.move(r.x + r.width * x1, r.y + r.height * y1);
+    await mouse.down();
+    await mouse.move(r.x + r.width * x2, r.y + r.height * y2, { steps: 5 });
+    await mouse.up();
+  }
+
+  comparison(): Locator {
+    return this.page.getByRole('region', { name: 'What sets those in the box apart' });
+  }
+}
+
+export class LogsPage extends AnyPage {
+  async open(search: Record<string, string> = {}): Promise<void> {
+    await this.page.goto(`/logs?${new URLSearchParams(search)}`);
+  }
+
+  field(): Locator {
+    return this.page.getByRole('combobox', { name: 'Search logs' });
+  }
+
+  async search(q: string): Promise<void> {
+    await this.field().fill(q);
+    await this.field().press('Enter');
+  }
+
+  lines(): Locator {
+    return this.page.getByRole('list', { name: 'Logs' }).getByRole('listitem');
+  }
+}

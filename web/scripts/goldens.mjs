@@ -1,0 +1,31 @@
+// Writes the API's golden answers as TypeScript that has to satisfy the client's types. The type check then fails
+// where the server answers with a field that the types don't know, or without one that they rely on.
+import { readFileSync, writeFileSync } from 'node:fs';
+
+const types = {
+  'alarm-history': 'History',
+  alarms: 'Alarms',
+  changes: 'Changes',
+  difference: 'Difference',
+  incident: 'Incident',
+  incidents: 'Incidents',
+  logs: 'Logs',
+  outline: 'Outline',
+  services: 'Services',
+  spans: 'Spans',
+  status: 'Status',
+  story: 'Story',
+  templates: 'Templates',
+  trace: 'Trace',
+  verdict: 'Verdict',
+  verdicts: 'Verdicts',
+};
+
+const here = (path) => new URL(path, import.meta.url);
+let out = '// Made by scripts/goldens.mjs from the golden answers of internal/api.\n';
+out += `import type { ${Object.values(types).join(', ')} } from './types';\n`;
+for (const [name, type] of Object.entries(types)) {
+  const golden = readFileSync(here(`../../internal/api/testdata/${name}.json`), 'utf8').trim();
+  out += `\nexport const ${name.replace(/-(\w)/g, (_, c) => c.toUpperCase())} = ${golden} satisfies ${type};\n`;
+}
+writeFileSync(here('../src/api/goldens.gen.ts'), out);

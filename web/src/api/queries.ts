@@ -1,0 +1,243 @@
+// Every question the page asks, as options for TanStack Query. Components read server data through these alone.
+import { keepPreviousData, queryOptions } from '@tanstack/react-query';
+import type { Range } from '../lib/time';
+import { ask, get, prometheus, withParams } from './client';
+import type {
+  Alarms,
+  Changes,
+  Difference,
+  History,
+  Incident,
+  Incidents,
+  Logs,
+  Outline,
+  Services,
+  Spans,
+  Status,
+  Story,
+  Templates,
+  Trace,
+  Verdicts,
+} from './types';
+
+const often = 5_000;
+const seldom = 15_000;
+
+/** Unix seconds, which the API and Prometheus' both take. */
+const s = (ms: number) => Math.round(ms) / 1000;
+const within = (r: Range) => ({ from: s(r.from), to: s(r.to) });
+const every = (r: Range, ms: number) => (r.live ? ms : false);
+/** A live range moves all the time: its key is its length, so that old answers stay in sight until new ones come. */
+const key = (r: Range) => (r.live ? `live ${Math.round((r.to - r.from) / 1000)}` : `${r.from} ${r.to}`);
+
+/** Reads a live range anew at each question. */
+function now(r: Range): Range {
+  const t = Date.now();
+  return r.live ? { from: t - (r.to - r.from), to: t, live: true } : r;
+}
+
+export const incidents = (status: '' | 'open' | 'resolved', limit = 200) =>
+  queryOptions({
+    queryKey: ['incidents', status, limit],
+    queryFn: ({ signal }) => get<Incidents>('/api/v1/incidents', { status, limit }, signal),
+    refetchInterval: often,
+    placeholderData: keepPreviousData,
+  });
+
+export const incident = (id: string) =>
+  queryOptions({
+    queryKey: ['incident', id],
+    queryFn: ({ signal }) => get<Incident>(`/api/v1/incidents/${encodeURIComponent(id)}`, {}, signal),
+    refetchInterval: (q) => (q.state.data?.status === 'resolved' ? false : often),
+  });
+
+export const story = (id: string, revision: number, lang: string) =>
+  queryOptions({
+    queryKey: ['story', id, revision, lang],
+    queryFn: ({ signal }) => get<Story>(`/api/v1/incidents/${encodeURIComponent(id)}/story`, { revision, lang }, signal),
+    placeholderData: keepPreviousData,
+    staleTime: Infinity,
+  });
+
+export const verdicts = (id: string, newest: number) =>
+  queryOptions({
+    queryKey: ['verdicts', id, newest],
+    queryFn: ({ signal }) => get<Verdicts>(`/api/v1/incidents/${encodeURIComponent(id)}/verdicts`, {}, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export async function markdown(id: string, lang: string): Promise<string> {
+  const res = await ask(withParams(`/api/v1/incidents/${encodeURIComponent(id)}/verdict`, { lang }), { headers: { Accept: 'text/markdown' } });
+  return res.text();
+}
+
+export const changes = (r: Range) =>
+  queryOptions({
+    queryKey: ['changes', key(r)],
+    queryFn: ({ signal }) => get<Changes>('/api/v1/changes', within(now(r)), signal),
+    refetchInterval: every(r, seldom),
+    placeholderData: keepPreviousData,
+  });
+
+export const alarms = () =>
+  queryOptions({ queryKey: ['alarms'], queryFn: ({ signal }) => get<Alarms>('/api/v1/alarms', {}, signal), refetchInterval: often });
+
+export const history = (r: Range, alarm: string) =>
+  queryOptions({
+    queryKey: ['history', key(r), alarm],
+    queryFn: ({ signal }) => get<History>('/api/v1/alarms/history', { ...within(now(r)), alarm }, signal),
+    refetchInterval: every(r, seldom),
+    placeholderData: keepPreviousData,
+  });
+
+export const services = (r: Range) =>
+  queryOptions({
+    queryKey: ['services', key(r)],
+    queryFn: ({ signal }) => get<Services>('/api/v1/services', within(now(r)), signal),
+    refetchInterval: every(r, seldom),
+    placeholderData: keepPreviousData,
+  });
+
+export const outline = (id: string) =>
+  queryOptions({
+    queryKey: ['outline', id],
+    queryFn: ({ signal }) => get<Outline>(`/api/v1/traces/${encodeURIComponent(id)}/outline`, {}, signal),
+    staleTime: 60_000,
+  });
+
+export const trace = (id: string) =>
+  queryOptions({
+    queryKey: ['trace', id],
+    queryFn: ({ signal }) => get<Trace>(`/api/v1/traces/${encodeURIComponent(id)}`, {}, signal),
+    staleTime: 60_000,
+  });
+
+/** One span of a trace with its details. */
+export const span = (traceID: string, id: string, r: Range) =>
+  queryOptions({
+    queryKey: ['span', traceID, id],
+    queryFn: ({ signal }) => get<Spans>('/api/v1/spans', { ...within(r), q: `trace:${traceID} span:${id}`, limit: 1 }, signal),
+    staleTime: Infinity,
+  });
+
+export const spans = (q: string, r: Range, limit: number) =>
+  queryOptions({
+    queryKey: ['spans', q, key(r), limit],
+    queryFn: ({ signal }) => get<Spans>('/api/v1/spans', { ...within(now(r)), q, limit }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const logs = (q: string, r: Range, limit: number) =>
+  queryOptions({
+    queryKey: ['logs', q, key(r), limit],
+    queryFn: ({ signal }) => get<Logs>('/api/v1/logs', { ...within(now(r)), q, limit }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const templates = (r: Range, service: string, before?: Range) =>
+  queryOptions({
+    queryKey: ['templates', key(r), service, before && key(before)],
+    queryFn: ({ signal }) =>
+      get<Templates>(
+        '/api/v1/templates',
+        { ...within(now(r)), service, ...(before && { before_from: s(before.from), before_to: s(before.to) }) },
+        signal,
+      ),
+    placeholderData: keepPreviousData,
+  });
+
+export interface Box {
+  from?: number;
+  to?: number;
+  min?: number; // seconds
+  max?: number;
+  failed?: boolean;
+}
+
+const goDuration = (sec: number | undefined) => (sec === undefined ? undefined : `${Math.round(sec * 1e9)}ns`);
+
+export const difference = (r: Range, service: string, operation: string, these: Box) =>
+  queryOptions({
+    queryKey: ['difference', key(r), service, operation, these],
+    queryFn: ({ signal }) =>
+      get<Difference>(
+        '/api/v1/difference',
+        {
+          ...within(r),
+          service,
+          operation,
+          these_from: these.from === undefined ? undefined : s(these.from),
+          these_to: these.to === undefined ? undefined : s(these.to),
+          min: goDuration(these.min),
+          max: goDuration(these.max),
+          failed: these.failed ? 'true' : undefined,
+        },
+        signal,
+      ),
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  });
+
+export const status = () =>
+  queryOptions({ queryKey: ['status'], queryFn: ({ signal }) => get<Status>('/api/v1/status', {}, signal), refetchInterval: 3_000 });
+
+/** One series of Prometheus: values, or native histograms with buckets of [boundary rule, low, high, count]. */
+export interface Series {
+  metric: Record<string, string>;
+  values?: [number, string][];
+  histograms?: [number, { count: string; sum: string; buckets?: [number, string, string, string][] }][];
+}
+
+export const metric = (query: string, r: Range, step: number) =>
+  queryOptions({
+    queryKey: ['metric', query, key(r), step],
+    queryFn: async ({ signal }) => {
+      const t = now(r);
+      // Whole steps, so that a moving range asks for the same points again.
+      const start = Math.floor(s(t.from) / step) * step;
+      const data = await prometheus<{ result: Series[] }>('query_range', { query, start, end: Math.ceil(s(t.to) / step) * step, step }, signal);
+      return data.result;
+    },
+    enabled: query !== '',
+    refetchInterval: every(r, Math.max(often, step * 1000)),
+    placeholderData: keepPreviousData,
+  });
+
+export interface Exemplars {
+  seriesLabels: Record<string, string>;
+  exemplars: { labels: Record<string, string>; value: string; timestamp: number }[];
+}
+
+export const exemplars = (query: string, r: Range, enabled: boolean) =>
+  queryOptions({
+    queryKey: ['exemplars', query, key(r)],
+    queryFn: async ({ signal }) => {
+      const t = now(r);
+      return prometheus<Exemplars[]>('query_exemplars', { query, start: s(t.from), end: s(t.to) }, signal);
+    },
+    enabled: enabled && query !== '',
+    placeholderData: keepPreviousData,
+  });
+
+export interface MetricName {
+  name: string;
+  type: string;
+  help: string;
+}
+
+/** Every metric with what is known of it. */
+export const metricNames = () =>
+  queryOptions({
+    queryKey: ['names'],
+    queryFn: async ({ signal }): Promise<MetricName[]> => {
+      const [names, known] = await Promise.all([
+        get<{ data: string[] }>('/prometheus/api/v1/label/__name__/values', {}, signal),
+        get<{ data: Record<string, { type: string; help: string }[]> }>('/prometheus/api/v1/metadata', {}, signal),
+      ]);
+      return names.data.map((name) => {
+        const m = known.data[name]?.[0] ?? known.data[name.replace(/_(bucket|count|sum)$/, '')]?.[0];
+        return { name, type: m?.type ?? '', help: m?.help ?? '' };
+      });
+    },
+    staleTime: 60_000,
+  });

@@ -1,0 +1,335 @@
+// What the API answers. scripts/goldens.mjs holds these types against the server's golden answers.
+
+export type Time = string; // RFC 3339
+
+export type Signal = 'errors' | 'duration' | 'rate' | 'metric' | '';
+export type AlarmState = 'OK' | 'ALARM' | 'INSUFFICIENT_DATA';
+
+export interface Alarm {
+  id: string;
+  tenant?: string;
+  rule: string;
+  labels?: Record<string, string>;
+  state: AlarmState;
+  reason: string;
+  since: Time;
+  updated: Time;
+  onset?: Time;
+  signal: Signal;
+  service?: string;
+  operation?: string;
+  value: number;
+  usual: number;
+  threshold: number;
+  unit?: string;
+  datapoints?: number[];
+}
+
+export interface RuleStatus {
+  rule?: unknown;
+  [key: string]: unknown;
+}
+
+export interface Alarms {
+  alarms: Alarm[];
+  rules: RuleStatus[];
+}
+
+export interface Transition {
+  id: string;
+  from: AlarmState;
+  alarm: Alarm;
+}
+
+export interface History {
+  transitions: Transition[];
+}
+
+export interface Cause {
+  class: string;
+  entity: string;
+  mechanism: string;
+  confidence: number;
+  onset?: Time;
+  resource?: string;
+}
+
+export interface Where {
+  entity: string;
+  exclusive_s: number;
+  usual_s: number;
+  share: number;
+  errors?: number;
+  bad_trace?: string;
+  normal_trace?: string;
+}
+
+export interface Evidence {
+  kind: string;
+  entity?: string;
+  claim: string;
+  value: number;
+  usual: number;
+  unit?: string;
+  link: string;
+  key: string;
+  args?: string[];
+}
+
+export interface RuledOut {
+  class: string;
+  entity?: string;
+  reason: string;
+  value: number;
+  key: string;
+  args?: string[];
+}
+
+export interface What {
+  alarm: string;
+  service: string;
+  operation: string;
+  signal: Signal;
+  value: number;
+  usual: number;
+  unit: string;
+  since: Time;
+}
+
+export interface Verdict {
+  id: string;
+  incident?: string;
+  revision: number;
+  at: Time;
+  what: What;
+  where: Where[] | null;
+  why: Cause | null;
+  candidates: Cause[] | null;
+  first_failure: { entity: string; operation?: string; at: Time; symptom: string } | null;
+  impact: { requests: number; users: number };
+  evidence: Evidence[] | null;
+  ruled_out: RuledOut[] | null;
+  telemetry: { spans: number; logs: number; orphan_spans: number; logs_without_trace: number; lag_s: number };
+  text: Record<string, string>;
+}
+
+export interface Verdicts {
+  verdicts: Verdict[];
+}
+
+export interface Incident {
+  id: string;
+  tenant?: string;
+  status: 'open' | 'resolved';
+  title: string;
+  opened_at: Time;
+  updated_at: Time;
+  reopened_at?: Time;
+  resolved_at?: Time;
+  onset: Time;
+  alarms: Alarm[];
+  verdict?: Verdict;
+}
+
+export interface Incidents {
+  incidents: Incident[];
+}
+
+export interface Story {
+  subject: string;
+  headline: string;
+  evidence: string[];
+  ruled_out: string[];
+  candidates: string[];
+  first?: string;
+}
+
+export interface Change {
+  id: string;
+  at: Time;
+  kind: string;
+  service?: string;
+  version?: string;
+  key?: string;
+  from?: string;
+  to?: string;
+  by?: string;
+  summary?: string;
+  link?: string;
+  attributes?: Record<string, string>;
+  source?: string;
+}
+
+export interface Changes {
+  changes: Change[];
+}
+
+export type Value = string | number | boolean | null | Value[] | { [key: string]: Value };
+export type Attributes = Record<string, Value>;
+export type SpanKind = 'unspecified' | 'internal' | 'server' | 'client' | 'producer' | 'consumer';
+
+export interface Scope {
+  name: string;
+  version: string;
+  attributes?: Attributes;
+  schema_url?: string;
+}
+
+export interface Span {
+  trace_id: string;
+  span_id: string;
+  parent_id?: string;
+  trace_state?: string;
+  flags?: number;
+  name: string;
+  kind: SpanKind;
+  start: Time;
+  duration_ns: number;
+  status: 'unset' | 'ok' | 'error';
+  status_message?: string;
+  service: string;
+  attributes: Attributes;
+  resource: Attributes;
+  schema_url?: string;
+  scope?: Scope;
+  events?: { time: Time; name: string; attributes: Attributes; dropped_attributes?: number }[];
+  links?: { trace_id: string; span_id: string; trace_state?: string; flags?: number; attributes: Attributes; dropped_attributes?: number }[];
+  dropped_attributes?: number;
+  dropped_events?: number;
+  dropped_links?: number;
+}
+
+export interface Log {
+  time: Time;
+  observed?: Time;
+  trace_id?: string;
+  span_id?: string;
+  flags?: number;
+  severity: number;
+  level?: string;
+  severity_text?: string;
+  service: string;
+  body: Value;
+  event_name?: string;
+  template?: string;
+  attributes: Attributes;
+  resource: Attributes;
+  schema_url?: string;
+  scope?: Scope;
+  dropped_attributes?: number;
+}
+
+export interface Logs {
+  logs: Log[];
+  more: boolean;
+  partial: string;
+}
+
+export interface Spans {
+  spans: Span[];
+  more: boolean;
+  partial: string;
+}
+
+export interface Trace {
+  trace_id: string;
+  spans: Span[];
+  logs: Log[];
+  path: { span_id: string; exclusive_ns: number }[];
+  more: boolean;
+  partial: string;
+}
+
+/** A trace as a waterfall shows it: a list for each property, all of the same length. Times are ns after from. */
+export interface Outline {
+  trace_id: string;
+  from: Time;
+  duration_ns: number;
+  services: string[];
+  names: string[];
+  id: string[];
+  depth: number[];
+  below: number[];
+  start_ns: number[];
+  length_ns: number[];
+  self_ns: number[];
+  path_ns: number[];
+  service: number[];
+  name: number[];
+  kind: number[];
+  status: number[];
+}
+
+export interface Operation {
+  operation: string;
+  kind: SpanKind;
+  count: number;
+  errors: number;
+  mean_s: number;
+  p50_s: number;
+  p95_s: number;
+  p99_s: number;
+}
+
+export interface Edge {
+  from: string;
+  to: string;
+  kind: 'call' | 'message' | 'database' | 'queue' | 'remote';
+  count: number;
+  errors: number;
+  client_mean_s: number;
+  server_mean_s: number;
+  wait_p50_s: number;
+  wait_mean_s: number;
+}
+
+export interface Services {
+  services: { name: string; operations: Operation[] }[];
+  edges: Edge[];
+}
+
+export interface Difference {
+  these: number;
+  rest: number;
+  values: { key: string; value: string; these: number; rest: number }[];
+}
+
+export interface Template {
+  service: string;
+  operation?: string;
+  template: string;
+  severity: number;
+  level?: string;
+  count: number;
+  before: number;
+  first: Time;
+  sample: string;
+  sample_trace?: string;
+}
+
+export interface Templates {
+  templates: Template[];
+  from: Time;
+  to: Time;
+  before_from: Time;
+  before_to: Time;
+  more: boolean;
+}
+
+export interface SignalCounts {
+  received: number;
+  accepted: number;
+  rejected?: Record<string, number>;
+}
+
+export interface Status {
+  version: string;
+  started: Time;
+  ready: boolean;
+  events: { spans: number; logs: number; bytes: number; blocks: number; oldest: Time; newest: Time };
+  received: {
+    in_flight_bytes: number;
+    in_flight_limit_bytes: number;
+    sources: Record<string, { last: Time; signals: Record<string, SignalCounts> }> | null;
+  };
+}

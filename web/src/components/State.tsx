@@ -1,0 +1,82 @@
+import { Button } from '@mantine/core';
+import { type UseQueryResult, useQueryClient } from '@tanstack/react-query';
+import type { ReactNode } from 'react';
+import { Problem } from '../api/client';
+import type { Word } from '../lib/words';
+import { useWords } from '../state/preferences';
+
+/** What a panel says where it has nothing to show: what would be here, and what makes it so. */
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="empty">
+      <p className="empty-title">{title}</p>
+      {children && <p>{children}</p>}
+    </div>
+  );
+}
+
+/** What happened, and what it means for what is seen. */
+export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
+  const say = useWords();
+  const gone = error instanceof Problem && error.status === 0;
+  return (
+    <div className="failure" role="alert">
+      <p>
+        <strong>{gone ? say('unreachable') : say('failed')}</strong>
+        {!gone && <> {error instanceof Error ? error.message : String(error)}</>}
+      </p>
+      {retry && (
+        <Button size="compact-sm" variant="default" onClick={retry}>
+          {say('retry')}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+interface Props<T> {
+  of: UseQueryResult<T>;
+  /** Which store is asked, for those who wait. */
+  store: Word;
+  /** The query's key, so that waiting can be cancelled. */
+  queryKey: readonly unknown[];
+  empty?: (data: T) => ReactNode;
+  children: (data: T) => ReactNode;
+}
+
+/** The states of a panel: waiting for a store, which can be cancelled; failed; empty; old while a new answer comes. */
+export function Panel<T>({ of, store, queryKey, empty, children }: Props<T>) {
+  const say = useWords();
+  const client = useQueryClient();
+  const retry = () => void of.refetch();
+  if (of.data === undefined) {
+    if (of.isError) return <Failure error={of.error} retry={retry} />;
+    if (of.fetchStatus === 'idle') {
+      return (
+        <div className="waiting">
+          <span>{say('cancelled')}</span>
+          <Button size="compact-sm" variant="default" onClick={retry}>
+            {say('retry')}
+          </Button>
+        </div>
+      );
+    }
+    return (
+      <div className="waiting" role="status">
+        <span>{say('loading', say(store))}</span>
+        <Button size="compact-sm" variant="subtle" onClick={() => void client.cancelQueries({ queryKey })}>
+          {say('cancel')}
+        </Button>
+      </div>
+    );
+  }
+  const nothing = empty?.(of.data);
+  return (
+    <>
+      {of.isError && <Failure error={of.error} retry={retry} />}
+      <div className={of.isPlaceholderData ? 'stale' : undefined} aria-busy={of.isPlaceholderData}>
+        {nothing ?? children(of.data)}
+      </div>
+    </>
+  );
+}

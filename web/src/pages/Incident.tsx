@@ -1,0 +1,509 @@
+import { Button } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { Link, useNavigate, useParams } from '@tanstack/react-router';
+import { useMemo, useState } from 'react';
+import * as api from '../api/queries';
+import type { Change, Evidence, Incident as IncidentData, Story, Verdict } from '../api/types';
+import { Apart } from '../components/Apart';
+import { Chart } from '../components/Chart';
+import { lasted } from '../components/IncidentRow';
+import { Mark, Section } from '../components/Mark';
+import { Quantity } from '../components/Quantity';
+import { Raw } from '../components/Raw';
+import { Empty, Panel } from '../components/State';
+import { Time } from '../components/Time';
+import { Waterfall } from '../components/Waterfall';
+import { nameOf, servicesOf } from '../lib/entity';
+import { pageOf } from '../lib/links';
+import { quoted, visible } from '../lib/safe';
+import { align, signalQuery, usualBefore, windowOf } from '../lib/series';
+import { type Range, iso, span, stepOf } from '../lib/time';
+import { digits, percent, quantity, times } from '../lib/units';
+import { usePreferences, useWords } from '../state/preferences';
+
+const minute = 60_000;
+
+/** The time that an incident is about: a quarter of an hour before its onset until it was over, or was last looked at. */
+function rangeOf(i: IncidentData): Range {
+  const onset = Date.parse(i.onset);
+  const last = Date.parse(i.resolved_at ?? i.updated_at);
+  const now = Date.now();
+  const fresh = i.status === 'open' && now - last < 30 * minute;
+  return { from: onset - 15 * minute, to: fresh ? now : Math.min(now, last + minute), live: false };
+}
+
+export function Incident() {
+  const { id } = useParams({ strict: false }) as { id: string };
+  const q = api.incident(id);
+  const incident = useQuery(q);
+  return (
+    <Panel of={incident} store="state_store" queryKey={q.queryKey}>
+      {(i) => <Page incident={i} />}
+    </Panel>
+  );
+}
+
+function Page({ incident: i }: { incident: IncidentData }) {
+  const say = useWords();
+  const { language } = usePreferences();
+  const v = i.verdict;
+  const told = useQuery({ ...api.story(i.id, v?.revision ?? 0, language), enabled: Boolean(v) });
+  const story = told.data;
+  // Keyed by the minute, so that an open incident's questions are not asked anew at each look.
+  const range = useMemo(() => rangeOf(i), [i]);
+  return (
+    <article>
+      <header className="incident-head">
+        <h1>
+          <Mark of="what" /> {i.id} <bdi>{visible(story?.subject ?? i.title)}</bdi>
+        </h1>
+        <div className="inline">
+          <span className="since">
+            {say('since', '')} <Time at={v?.what.since ?? i.onset} /> · {span(lasted(i))} ·{' '}
+            <span className={i.status === 'open' ? 'bad' : 'good'}>{say(i.status)}</span>
+          </span>
+          {v && <CopyMarkdown id={i.id} />}
+        </div>
+      </header>
+      {v && story ? <Verdicted incident={i} verdict={v} story={story} range={range} /> : <Undecided incident={i} range={range} />}
+    </article>
+  );
+}
+
+function CopyMarkdown({ id }: { id: string }) {
+  const say = useWords();
+  const { language } = usePreferences();
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(await api.markdown(id, language));
+    setDone(true);
+    setTimeout(() => setDone(false), 2000);
+  };
+  return (
+    <Button size="compact-sm" variant="default" onClick={() => void copy()} aria-live="polite">
+      {done ? say('copied') : say('copy')}
+    </Button>
+  );
+}
+
+/** An incident on which there is no verdict yet, or whose verdict is being told. */
+function Undecided({ incident: i, range }: { incident: IncidentData; range: Range }) {
+  const say = useWords();
+  const a = i.alarms[0];
+  if (i.verdict) return null;
+  return (
+    <>
+      <Empty title={say('no_verdict')} />
+      {a && (
+        <Section word="what" mark="what">
+          <WhatChart signal={a.signal} service={a.service ?? ''} operation={a.operation ?? ''} unit={a.unit ?? ''} onset={Date.parse(i.onset)} range={range} changes={[]} />
+        </Section>
+      )}
+    </>
+  );
+}
+
+function Verdicted({ incident: i, verdict: v, story, range }: { incident: IncidentData; verdict: Verdict; story: Story; range: Range }) {
+  const say = useWords();
+  const changes = useQuery(api.changes({ ...range, from: range.from - 15 * minute }));
+  const onset = Date.parse(v.what.since);
+  const culprits = servicesOf(v.why?.resource ?? v.why?.entity ?? v.where?.[0]?.entity ?? '');
+  const evidence = (v.evidence ?? []).map((e, n) => ({ e, text: story.evidence[n] ?? e.claim }));
+  const lead = v.why ? evidence[0] : undefined;
+  const ruledOut = (v.ruled_out ?? []).flatMap((r, n) => (r.key === 'no_change' ? [] : [story.ruled_out[n] ?? r.reason]));
+  const noChange = (v.ruled_out ?? []).findIndex((r) => r.key === 'no_change');
+  const threshold = i.alarms.find((a) => a.id === v.what.alarm)?.threshold;
+  const changed = evidence.filter((x) => x.e.kind === 'change');
+  return (
+    <>
+      <div className={v.why ? 'verdict' : 'verdict verdict-none'}>
+        <div>
+          <p className="verdict-headline">
+            <bdi>{visible(story.headline)}</bdi>
+          </p>
+          {lead && (
+            <p>
+              <Raw text={lead.text} prose /> <EvidenceLink link={lead.e.link} word="filter" />
+            </p>
+          )}
+        </div>
+        {v.why && (
+          <div className="confidence">
+            {say('confidence')}
+            <strong className="num" title={String(v.why.confidence)}>
+              {percent(Math.round(v.why.confidence * 100) / 100)}
+            </strong>
+            <span className="meter" aria-hidden="true">
+              <span style={{ width: `${v.why.confidence * 100}%` }} />
+            </span>
+          </div>
+        )}
+      </div>
+      {v.telemetry.orphan_spans > 0.05 && <p className="partial">{say('partial', `${percent(v.telemetry.orphan_spans)} orphan spans`)}</p>}
+
+      <Section word="what" mark="what">
+        <WhatChart
+          signal={v.what.signal}
+          service={v.what.service}
+          operation={v.what.operation}
+          unit={v.what.unit}
+          onset={onset}
+          range={range}
+          threshold={threshold}
+          changes={changes.data?.changes ?? []}
+        />
+        <div className="facts">
+          <span>
+            <strong className="bad">{say('at_worst', quantity(v.what.value, v.what.unit))}</strong>{' '}
+            {times(v.what.value, v.what.usual) && <span className="bad">({times(v.what.value, v.what.usual)})</span>}
+          </span>
+          <span>{say('usual', quantity(v.what.usual, v.what.unit))}</span>
+          <Link
+            to="/traces"
+            search={{ service: v.what.service, operation: v.what.operation, from: iso(onset), to: iso(range.to) }}
+          >
+            {say('requests', digits(v.impact.requests))}
+          </Link>
+          {v.impact.users > 0 && <strong>{v.impact.users === 1 ? say('user') : say('users', digits(v.impact.users))}</strong>}
+          {story.first && (
+            <span className="dim">
+              {say('first_seen')} <Time at={v.first_failure?.at ?? v.what.since} /> <bdi>{visible(story.first)}</bdi>
+            </span>
+          )}
+        </div>
+      </Section>
+
+      <Section word="where" mark="where">
+        <WhereTable verdict={v} culprits={culprits} />
+        <Pair verdict={v} culprits={culprits} />
+      </Section>
+
+      <Section word="why" mark="why">
+        <ul className="evidence">
+          {evidence
+            .filter((x) => x !== lead && x.e.kind !== 'change')
+            .map((x) => (
+              <li key={x.e.link + x.e.key + x.text}>
+                <span className="sign" aria-hidden="true">
+                  {x.e.key === 'log_new' ? '+' : ''}
+                </span>
+                <span className="kind">{x.e.kind}</span>
+                <span>
+                  <Raw text={x.text} limit={400} prose /> <EvidenceLink link={x.e.link} word={x.e.kind === 'log' ? 'lines' : x.e.kind === 'trace' ? 'trace' : 'metrics'} />
+                </span>
+              </li>
+            ))}
+        </ul>
+        {lead && lead.e.unit === 'ratio' && <Share of={lead.e} />}
+        <SetApart verdict={v} range={range} onset={onset} />
+      </Section>
+
+      <Section word="changed">
+        {changed.length > 0 ? (
+          <ul className="evidence">
+            {changed.map((x) => (
+              <li key={x.text}>
+                <Raw text={x.text} prose />
+              </li>
+            ))}
+          </ul>
+        ) : (
+          <p className="dim">{noChange >= 0 ? story.ruled_out[noChange] : say('no_change')}</p>
+        )}
+      </Section>
+
+      <Section word="ruled_out">
+        {ruledOut.length > 0 ? (
+          <ul className="chips">
+            {ruledOut.map((t) => (
+              <li key={t}>
+                <bdi>{visible(t)}</bdi>
+              </li>
+            ))}
+          </ul>
+        ) : (
+          <p className="dim">{say('none')}</p>
+        )}
+        {(v.candidates?.length ?? 0) > 1 && (
+          <details>
+            <summary>{say('also')}</summary>
+            <ul className="evidence">
+              {v.candidates?.slice(1).map((c, n) => (
+                <li key={c.entity + c.mechanism}>
+                  <span className="num dim">{percent(Math.round(c.confidence * 1000) / 1000)}</span>
+                  <bdi>{visible(story.candidates[n + 1] ?? c.mechanism)}</bdi>
+                  <span className="mono dim">
+                    <bdi>{visible(c.entity)}</bdi>
+                  </span>
+                </li>
+              ))}
+            </ul>
+          </details>
+        )}
+      </Section>
+
+      <Section word="timeline">
+        <Timeline incident={i} verdict={v} />
+      </Section>
+    </>
+  );
+}
+
+/** The page that shows what a claim rests on. */
+function EvidenceLink({ link, word }: { link: string; word: 'lines' | 'trace' | 'filter' | 'metrics' }) {
+  const say = useWords();
+  const target = pageOf(link);
+  if (!target) return null;
+  return (
+    <Link to={target.to} search={target.search}>
+      {say(word)}
+    </Link>
+  );
+}
+
+interface WhatProps {
+  signal: string;
+  service: string;
+  operation: string;
+  unit: string;
+  onset: number;
+  range: Range;
+  threshold?: number;
+  changes: Change[];
+}
+
+/** What the alarm watches: the present as a line, its usual before the onset as a band, the onset, changes. */
+function WhatChart({ signal, service, operation, unit, onset, range, threshold, changes }: WhatProps) {
+  const say = useWords();
+  const navigate = useNavigate();
+  const query = signalQuery(signal, service, operation, windowOf(range));
+  const q = api.metric(query, range, stepOf(range));
+  const series = useQuery(q);
+  const table = useMemo(() => align((series.data ?? []).slice(0, 1)), [series.data]);
+  if (!query) return null;
+  const name = say(signal === 'errors' ? 'errors' : signal === 'rate' ? 'rate' : 'duration');
+  return (
+    <Panel of={series} store="metrics_store" queryKey={q.queryKey} empty={(d) => (d.length === 0 ? <Empty title={say('no_series')} /> : null)}>
+      {() => {
+        const values = table.rows[0]?.values ?? [];
+        const usual = usualBefore(table.times, values, onset / 1000);
+        return (
+          <>
+            <p className="small dim">
+              <bdi>{visible(`${service} ${operation}`)}</bdi> · {name}
+            </p>
+            <Chart
+              label={`${service} ${operation}: ${name}, ${usual ? `${say('usual_word')} ${quantity(usual.low, unit)} – ${quantity(usual.high, unit)}, ` : ''}${say('onset')} ${iso(onset)}`}
+              times={table.times}
+              lines={[{ label: name, values, color: '--c-accent' }]}
+              unit={unit}
+              height={190}
+              band={usual ? { ...usual, label: say('usual_band') } : undefined}
+              limit={threshold ? { value: threshold, label: say('alarms_above') } : undefined}
+              marks={[{ at: onset, label: say('onset') }]}
+              changes={changes.map((c) => ({ at: Date.parse(c.at), label: `${c.kind} ${c.service ?? c.key ?? ''}` }))}
+              onSelect={(from, to) => void navigate({ to: '/traces', search: { service, operation, from: iso(from), to: iso(to) } })}
+            />
+          </>
+        );
+      }}
+    </Panel>
+  );
+}
+
+function WhereTable({ verdict: v, culprits }: { verdict: Verdict; culprits: string[] }) {
+  const say = useWords();
+  const rows = (v.where ?? []).slice(0, 8);
+  if (rows.length === 0) return <p className="dim">{say('none')}</p>;
+  const longest = Math.max(...rows.map((r) => Math.max(r.exclusive_s, r.usual_s)), 1e-9);
+  return (
+    <div className="scroll">
+      <table className="grid where-table">
+        <thead className="visually-hidden">
+          <tr>
+            <th scope="col">{say('where')}</th>
+            <th scope="col" aria-hidden="true" />
+            <th scope="col">{say('self_time')}</th>
+            <th scope="col">{say('usual_word')}</th>
+            <th scope="col">{say('errors')}</th>
+            <th scope="col">{say('trace')}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((r) => (
+            <tr key={r.entity} className={r.entity.startsWith('service:') && culprits.includes(nameOf(r.entity)) ? 'culprit' : undefined}>
+              <th scope="row" className="name">
+                <bdi title={r.entity}>{visible(nameOf(r.entity))}</bdi>
+              </th>
+              <td className="bar-cell" aria-hidden="true">
+                <span className="where-bar">
+                  <span style={{ width: `${(r.exclusive_s / longest) * 100}%` }} />
+                  <i style={{ left: `${(r.usual_s / longest) * 100}%` }} />
+                </span>
+              </td>
+              <td className="num">
+                <Quantity value={r.exclusive_s} unit="s" />
+              </td>
+              <td className="num dim">{say('usual', quantity(r.usual_s, 's'))}</td>
+              <td className="num">{(r.errors ?? 0) >= 0.005 && <span className="bad">{say('fail', percent(r.errors ?? 0))}</span>}</td>
+              <td>
+                <span className="inline">
+                  {r.bad_trace && (
+                    <Link to="/traces/$id" params={{ id: r.bad_trace }} search={r.normal_trace ? { with: r.normal_trace } : {}}>
+                      {say('bad_trace')}
+                    </Link>
+                  )}
+                  {r.normal_trace && (
+                    <Link to="/traces/$id" params={{ id: r.normal_trace }}>
+                      {say('normal_trace')}
+                    </Link>
+                  )}
+                </span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** A bad trace with the culprit marked, beside a normal one. */
+function Pair({ verdict: v, culprits }: { verdict: Verdict; culprits: string[] }) {
+  const say = useWords();
+  const rows = v.where ?? [];
+  const row = rows.find((r) => r.bad_trace && servicesOf(r.entity).some((s) => culprits.includes(s))) ?? rows.find((r) => r.bad_trace);
+  if (!row) return null;
+  return (
+    <div className="pair">
+      {row.bad_trace && <Small id={row.bad_trace} title={say('worst_trace')} culprits={culprits} />}
+      {row.normal_trace && <Small id={row.normal_trace} title={say('normal_beside')} culprits={[]} />}
+    </div>
+  );
+}
+
+function Small({ id, title, culprits }: { id: string; title: string; culprits: string[] }) {
+  const navigate = useNavigate();
+  const q = api.outline(id);
+  const trace = useQuery(q);
+  return (
+    <div>
+      <h3>
+        <Link to="/traces/$id" params={{ id }}>
+          {title}
+        </Link>{' '}
+        {trace.data && <span className="dim num">{quantity(trace.data.duration_ns / 1e9, 's')}</span>}
+      </h3>
+      <Panel of={trace} store="events_store" queryKey={q.queryKey}>
+        {(o) => (
+          <Waterfall
+            outline={o}
+            height={240}
+            culprits={culprits}
+            onSelect={(s) => void navigate({ to: '/traces/$id', params: { id }, search: { span: s } })}
+          />
+        )}
+      </Panel>
+    </div>
+  );
+}
+
+/** One holder's share of a resource, now against usually. */
+function Share({ of: e }: { of: Evidence }) {
+  const say = useWords();
+  return (
+    <div className="apart">
+      <div className="apart-row">
+        <div className="key mono">
+          <bdi>{visible(e.entity ?? '')}</bdi>
+        </div>
+        <span className="apart-bar these">
+          <span style={{ width: `${Math.min(1, e.value) * 100}%` }} />
+        </span>
+        <span className="num small">
+          {percent(Math.round(e.value * 1000) / 1000)} <span className="dim">{say('bad')}</span>
+        </span>
+        <span className="apart-bar">
+          <span style={{ width: `${Math.min(1, e.usual) * 100}%` }} />
+        </span>
+        <span className="num small">
+          {percent(Math.round(e.usual * 1000) / 1000)} <span className="dim">{say('usual_word')}</span>
+        </span>
+      </div>
+    </div>
+  );
+}
+
+/** The attributes by which bad requests of the alarm's operation differ from the rest since the onset. */
+function SetApart({ verdict: v, range, onset }: { verdict: Verdict; range: Range; onset: number }) {
+  const say = useWords();
+  // A request is bad that failed, or took twice its usual where that is what the alarm is about.
+  const least = v.what.signal === 'duration' && v.what.usual > 0 ? v.what.usual * 2 : undefined;
+  const q = api.difference(
+    { from: onset - 2 * minute, to: Math.min(range.to, onset + 30 * minute), live: false },
+    v.what.service,
+    v.what.operation,
+    { failed: true, min: least },
+  );
+  const d = useQuery({ ...q, enabled: v.what.service !== '' });
+  if (v.what.service === '') return null;
+  const search = {
+    service: v.what.service,
+    operation: v.what.operation,
+    q: `service:${quoted(v.what.service)} operation:${quoted(v.what.operation)}`,
+    from: iso(onset),
+    to: iso(range.to),
+  };
+  return (
+    <>
+      <h3 className="section-head">{say('set_apart')}</h3>
+      <Panel of={d} store="events_store" queryKey={q.queryKey}>
+        {(data) => <Apart data={data} most={6} search={search} />}
+      </Panel>
+    </>
+  );
+}
+
+function Timeline({ incident: i, verdict: v }: { incident: IncidentData; verdict: Verdict }) {
+  const say = useWords();
+  const all = useQuery(api.verdicts(i.id, v.revision));
+  const steps: { at: string; text: string }[] = [
+    { at: v.what.since, text: say('onset') },
+    { at: i.opened_at, text: say('alarm') },
+    ...(all.data?.verdicts ?? [v]).map((r) => ({ at: r.at, text: say('verdict_n', String(r.revision)) })),
+    ...(i.reopened_at ? [{ at: i.reopened_at, text: say('reopened') }] : []),
+    ...(i.resolved_at ? [{ at: i.resolved_at, text: say('resolved') }] : []),
+  ];
+  return (
+    <>
+      <ol className="timeline">
+        {steps
+          .toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at))
+          .map((s) => (
+            <li key={s.at + s.text}>
+              <span className="dim">
+                <Time at={s.at} />
+              </span>{' '}
+              {s.text}
+            </li>
+          ))}
+      </ol>
+      <details>
+        <summary>{say('alarms_joined', String(i.alarms.length))}</summary>
+        <ul className="evidence">
+          {i.alarms.map((a) => (
+            <li key={a.id}>
+              <span className={`state-${a.state}`}>{say(a.state === 'OK' ? 'ok' : a.state === 'ALARM' ? 'in_alarm' : 'insufficient')}</span>
+              <Link to="/alarms" search={{ alarm: a.id, from: iso(Date.parse(i.onset) - 15 * minute), to: iso(Date.parse(i.updated_at) + 5 * minute) }}>
+                <bdi>{visible(`${a.service ?? ''} ${a.operation ?? a.rule}`)}</bdi>
+              </Link>
+              <span className="dim">
+                {a.rule}: {quantity(a.value, a.unit)} ({say('usual', quantity(a.usual, a.unit))})
+              </span>
+            </li>
+          ))}
+        </ul>
+      </details>
+    </>
+  );
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+// Tests of the real program in a real browser. One file after another: they share a machine with the server.
+export default defineConfig({
+  test: {
+    include: ['e2e/**/*.test.ts'],
+    exclude: process.argv.includes('e2e/tools') ? [] : ['e2e/tools/**'],
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 180_000,
+  },
+});
