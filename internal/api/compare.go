@@ -38,6 +38,7 @@ func (s *server) difference(ctx context.Context, in *differenceParams) (*body, e
 	if err != nil {
 		return nil, err
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	d, err := s.Events.AttributeDifference(ctx, store.DifferenceQuery{A: these, B: all, FromTrace: true, Limit: maxDifference})
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func (s *server) difference(ctx context.Context, in *differenceParams) (*body, e
 		// All contains these, so the rest is what remains.
 		rows = append(rows, differenceRow{v.Key, v.Value, v.A, max(0, v.B-v.A)})
 	}
-	return answer(map[string]any{"these": d.A, "rest": max(0, d.B-d.A), "values": rows})
+	return answer(map[string]any{"these": d.A, "rest": max(0, d.B-d.A), "values": rows, "partial": missing.String()})
 }
 
 func (p differenceParams) selections(now time.Time) (all, these store.Selection, err error) {
@@ -132,6 +133,7 @@ func (s *server) templates(ctx context.Context, in *templatesParams) (*body, err
 	if !before.From.Before(before.To) {
 		return nil, bad(errors.New("before_from is not before before_to"))
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	list, err := s.Events.TemplateCounts(ctx, tenant(in.Tenant), w, before, maxTemplates)
 	if err != nil {
 		return nil, err
@@ -145,5 +147,5 @@ func (s *server) templates(ctx context.Context, in *templatesParams) (*body, err
 			t.A, t.B, t.First.UTC(), t.Sample, t.SampleTrace})
 	}
 	return answer(map[string]any{"templates": rows, "from": w.From, "to": w.To, "before_from": before.From, "before_to": before.To,
-		"more": len(list) == maxTemplates})
+		"more": len(list) == maxTemplates, "partial": missing.String()})
 }

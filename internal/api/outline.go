@@ -6,6 +6,7 @@ import (
 
 	"triage/internal/locate"
 	"triage/internal/model"
+	"triage/internal/store"
 )
 
 // outlineAnswer is a trace without its details, small enough for 100,000 spans: a list for each property, all of the
@@ -29,6 +30,8 @@ type outlineAnswer struct {
 	NameOf    []int          `json:"name"`
 	Kind      []int          `json:"kind"`   // OpenTelemetry's numbers
 	Status    []int          `json:"status"` // OpenTelemetry's numbers
+	// Partial says why spans may be missing.
+	Partial string `json:"partial"`
 }
 
 func (s *server) outline(ctx context.Context, in *traceParams) (*body, error) {
@@ -36,11 +39,14 @@ func (s *server) outline(ctx context.Context, in *traceParams) (*body, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
+	ctx, missing := store.AllowPartial(ctx)
 	spans, err := s.Events.Trace(ctx, tenant(in.Tenant), id)
 	if err != nil {
 		return nil, err
 	}
-	return answer(outlined(id, locate.Outline(spans)))
+	out := outlined(id, locate.Outline(spans))
+	out.Partial = missing.String()
+	return answer(out)
 }
 
 func outlined(id model.TraceID, rows []locate.Row) outlineAnswer {

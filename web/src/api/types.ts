@@ -258,6 +258,7 @@ export interface Outline {
   name: number[];
   kind: number[];
   status: number[];
+  partial: string;
 }
 
 export interface Operation {
@@ -286,12 +287,14 @@ export interface Edge {
 export interface Services {
   services: { name: string; operations: Operation[] }[];
   edges: Edge[];
+  partial: string;
 }
 
 export interface Difference {
   these: number;
   rest: number;
   values: { key: string; value: string; these: number; rest: number }[];
+  partial: string;
 }
 
 export interface Template {
@@ -314,6 +317,7 @@ export interface Templates {
   before_from: Time;
   before_to: Time;
   more: boolean;
+  partial: string;
 }
 
 export interface SignalCounts {

@@ -44,7 +44,7 @@ interface Props<T> {
   children: (data: T) => ReactNode;
 }
 
-/** The states of a panel: waiting for a store, which can be cancelled; failed; empty; old while a new answer comes. */
+/** The states of a panel: waiting for a store, which can be cancelled; failed; empty; in part; old while a new answer comes. */
 export function Panel<T>({ of, store, queryKey, empty, children }: Props<T>) {
   const say = useWords();
   const client = useQueryClient();
@@ -71,9 +71,15 @@ export function Panel<T>({ of, store, queryKey, empty, children }: Props<T>) {
     );
   }
   const nothing = empty?.(of.data);
+  const partial = (of.data as { partial?: unknown } | null)?.partial;
   return (
     <>
       {of.isError && <Failure error={of.error} retry={retry} />}
+      {typeof partial === 'string' && partial !== '' && (
+        <p className="partial" role="status">
+          {say('partial', partial)}
+        </p>
+      )}
       <div className={of.isPlaceholderData ? 'stale' : undefined} aria-busy={of.isPlaceholderData}>
         {nothing ?? children(of.data)}
       </div>

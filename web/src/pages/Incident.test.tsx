@@ -37,7 +37,7 @@ const answers: Answers = {
   '/api/v1/incidents/INC-1/story': story,
   '/api/v1/incidents/INC-1/verdicts': { verdicts: [verdict] },
   '/api/v1/changes': { changes: [] },
-  '/api/v1/difference': { these: 10, rest: 100, values: [{ key: 'user.id', value: 'u-1', these: 9, rest: 1 }] },
+  '/api/v1/difference': { these: 10, rest: 100, values: [{ key: 'user.id', value: 'u-1', these: 9, rest: 1 }], partial: 'one block cannot be read' },
   ['/api/v1/traces/' + 'b'.repeat(32) + '/outline']: flat(3),
   ['/api/v1/traces/' + 'a'.repeat(32) + '/outline']: flat(2),
   '/prometheus/api/v1/query_range': { data: { result: [{ metric: {}, values: [[1, '1']] }] } },
@@ -60,6 +60,7 @@ test('tells what, where and why, in that order', async () => {
   expect(within(why).getByText(/<b>pool<\/b> exhausted/)).toBeTruthy();
   expect(within(why).getByRole('link', { name: 'lines' }).getAttribute('href')).toContain('/logs?q=template%3Aff');
   expect(await within(why).findByText('90 %')).toBeTruthy();
+  expect(within(why).getByRole('status').textContent).toContain('one block cannot be read');
   expect(screen.getByRole('region', { name: 'Changed' }).textContent).toContain('nothing within 30 min');
 });
 

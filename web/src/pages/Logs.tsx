@@ -81,7 +81,6 @@ export function Logs() {
         >
           {(d) => (
             <>
-              {d.partial && <p className="partial">{say('partial', d.partial)}</p>}
               {bars && (
                 <LevelBars
                   of={bars}

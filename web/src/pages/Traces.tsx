@@ -100,7 +100,6 @@ export function Traces() {
       >
         {(d) => (
           <>
-            {d.partial && <p className="partial">{say('partial', d.partial)}</p>}
             <SpanTable spans={d.spans} />
             {d.more && <p className="dim small">{say('more_rows', digits(limit))}</p>}
           </>

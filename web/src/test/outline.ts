@@ -20,5 +20,6 @@ export function flat(n: number): Outline {
     name: Array.from({ length: n }, (_, i) => (i ? 1 : 0)),
     kind: fill(1),
     status: fill(0),
+    partial: '',
   };
 }
