@@ -1,10 +1,9 @@
-import { type PointerEvent, useRef, useState } from 'react';
+import { type PointerEvent, useEffect, useRef, useState } from 'react';
 import type { Heat, HeatBox } from '../lib/heat';
 import { clock } from '../lib/time';
 import { seconds } from '../lib/units';
 import { usePreferences, useWords } from '../state/preferences';
 
-const width = 1000;
 const height = 220;
 const leftPad = 64;
 const bottom = 20;
@@ -14,6 +13,16 @@ export function Heatmap({ heat, step, label, box, onBox }: { heat: Heat; step: n
   const say = useWords();
   const { utc } = usePreferences();
   const svg = useRef<SVGSVGElement>(null);
+  const [width, setWidth] = useState(1000);
+  useEffect(() => {
+    const el = svg.current;
+    if (!el) return;
+    const measure = () => setWidth(Math.max(200, el.clientWidth));
+    measure();
+    const resize = new ResizeObserver(measure);
+    resize.observe(el);
+    return () => resize.disconnect();
+  }, []);
   const [drag, setDrag] = useState<{ x: number; y: number; x2: number; y2: number } | null>(null);
   const rows = heat.bounds.length - 1;
   const start = (heat.times[0] ?? 0) - step;
@@ -56,7 +65,6 @@ export function Heatmap({ heat, step, label, box, onBox }: { heat: Heat; step: n
         ref={svg}
         className="heat"
         viewBox={`0 0 ${width} ${height}`}
-        preserveAspectRatio="none"
         height={height}
         role="img"
         aria-label={label}
@@ -90,7 +98,7 @@ export function Heatmap({ heat, step, label, box, onBox }: { heat: Heat; step: n
           ),
         )}
         {ticks.map((b) => (
-          <text key={b} x={leftPad - 6} y={y(b) + 4} textAnchor="end">
+          <text key={b} x={leftPad - 6} y={Math.max(10, y(b) + 4)} textAnchor="end">
             {seconds(b)}
           </text>
         ))}

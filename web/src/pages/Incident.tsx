@@ -19,6 +19,7 @@ import { quoted, visible } from '../lib/safe';
 import { align, signalQuery, usualBefore, windowOf } from '../lib/series';
 import { type Range, iso, span, stepOf } from '../lib/time';
 import { digits, percent, quantity, times } from '../lib/units';
+import type { Word } from '../lib/words';
 import { usePreferences, useWords } from '../state/preferences';
 
 const minute = 60_000;
@@ -123,7 +124,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
           </p>
           {lead && (
             <p>
-              <Raw text={lead.text} prose /> <EvidenceLink link={lead.e.link} word="filter" />
+              <Raw text={lead.text} prose /> <EvidenceLink link={lead.e.link} />
             </p>
           )}
         </div>
@@ -189,7 +190,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
                 </span>
                 <span className="kind">{x.e.kind}</span>
                 <span>
-                  <Raw text={x.text} limit={400} prose /> <EvidenceLink link={x.e.link} word={x.e.kind === 'log' ? 'lines' : x.e.kind === 'trace' ? 'trace' : 'metrics'} />
+                  <Raw text={x.text} limit={400} prose /> <EvidenceLink link={x.e.link} />
                 </span>
               </li>
             ))}
@@ -250,10 +251,12 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
 }
 
 /** The page that shows what a claim rests on. */
-function EvidenceLink({ link, word }: { link: string; word: 'lines' | 'trace' | 'filter' | 'metrics' }) {
+function EvidenceLink({ link }: { link: string }) {
   const say = useWords();
   const target = pageOf(link);
   if (!target) return null;
+  const words: Record<string, Word> = { '/logs': 'lines', '/traces': 'filter', '/explore': 'metrics', '/': 'services' };
+  const word = words[target.to] ?? 'trace';
   return (
     <Link to={target.to} search={target.search}>
       {say(word)}
