@@ -25,12 +25,12 @@ var fixtures = []struct {
 	{"sketches", true, true},
 }
 
-// fixtureRows are what all of them hold.
+// fixtureRows are what all of them hold; of the body, the word that is searched for.
 func fixtureRows() *model.Batch {
 	b := &model.Batch{Spans: benchSpans(40, 0)}
 	for i := range 10 {
 		b.Logs = append(b.Logs, model.LogRecord{Time: testTime.UnixNano() + int64(i), TraceID: b.Spans[i].TraceID, Severity: 17,
-			Body: model.String("card declined"), Template: 11, Resource: b.Spans[i].Resource})
+			Body: model.String("request declined"), Template: 11, Resource: b.Spans[i].Resource})
 	}
 	return b
 }
