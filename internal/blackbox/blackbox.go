@@ -224,8 +224,7 @@ func (p *Prober) check(ctx context.Context, c Check) error {
 	defer cancel()
 	registry := prometheus.NewRegistry()
 	begun := time.Now()
-	// The exporter logs each step and failure; the series tell enough.
-	ok := probers[c.Module.Prober](probing, c.Target, *c.Module, registry, slog.New(slog.DiscardHandler))
+	ok := probers[c.Module.Prober](probing, c.Target, *c.Module, registry, p.log.With("check", c.Name))
 	if ctx.Err() != nil {
 		return nil // it failed because we stop
 	}

@@ -48,7 +48,7 @@ func (d *Diagnoser) compare(ctx context.Context, req Request, at time.Time, miss
 	if len(spans) == 0 {
 		return d.aggregate(ctx, req, at)
 	}
-	var usual []*explain.Behaviour
+	var normal, history []*explain.Behaviour
 	var normalSpans []model.Span
 	pieces, err := d.pieces(ctx, req, w)
 	if err != nil {
@@ -59,12 +59,14 @@ func (d *Diagnoser) compare(ctx context.Context, req Request, at time.Time, miss
 		if err != nil {
 			return model.Verdict{}, nil, fmt.Errorf("read the requests of %s: %w", windowText(n), err)
 		}
-		usual = append(usual, b)
-		if i < len(req.Normal) {
-			normalSpans = append(normalSpans, s...)
+		if i >= len(req.Normal) {
+			history = append(history, b)
+			continue
 		}
+		normal = append(normal, b)
+		normalSpans = append(normalSpans, s...)
 	}
-	c := explain.Compare(now, usual)
+	c := explain.Compare(now, normal, history)
 	d.busy(ctx, req.Tenant, w, c)
 
 	s := &scope{onset: w.From, whole: w, bad: w, settled: w, normal: req.Normal[0], service: req.Service, operation: req.Operation, asked: true}
@@ -76,8 +78,7 @@ func (d *Diagnoser) compare(ctx context.Context, req Request, at time.Time, miss
 	}
 	d.suffering(s, c)
 	f.Service, f.Operation, f.Kind = s.service, s.operation, model.SpanServer
-	bad, normal := requestsOf(spans, s.service, s.operation), requestsOf(normalSpans, s.service, s.operation)
-	f.Where = locate.Table(bad, normal)
+	f.Where = locate.Table(requestsOf(spans, s.service, s.operation), requestsOf(normalSpans, s.service, s.operation))
 	q := d.asker(ctx)
 	q.question("health", func(ctx context.Context) (err error) {
 		a.telemetry, err = d.events.Health(ctx, req.Tenant, w)

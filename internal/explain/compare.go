@@ -82,11 +82,26 @@ const (
 	certain = 2000
 )
 
-// Compare compares a time with other times, each of which is a sample of how things usually are. They may hold earlier
-// faults: medians over the times pass over what is rare. It needs at least one.
-func Compare(now *Behaviour, usual []*Behaviour) *Comparison {
-	c := &Comparison{Now: now, Usual: usual, Requests: now.Services(), calls: map[string][]string{}}
+// enoughNormal is how many requests of normal time tell how an operation works, without history.
+const enoughNormal = 5
+
+// Compare compares a time with normal times. Of operations that these hardly show, history tells the rest: it may hold
+// faults, even the same one again, so nothing that normal time knows is overruled by it. Medians over times pass over what
+// is rare.
+func Compare(now *Behaviour, normal, history []*Behaviour) *Comparison {
+	c := &Comparison{Now: now, Usual: slices.Concat(normal, history), Requests: now.Services(), calls: map[string][]string{}}
+	times := func(count func(*Behaviour) int) []*Behaviour {
+		known := 0
+		for _, n := range normal {
+			known += count(n)
+		}
+		if known >= enoughNormal {
+			return normal
+		}
+		return c.Usual
+	}
 	for _, op := range slices.SortedFunc(maps.Keys(now.Handled), compareOperations) {
+		usual := times(func(b *Behaviour) int { return len(b.Handled[op]) })
 		c.operation(op, now, usual)
 		c.own(op, now, usual)
 	}
@@ -101,7 +116,7 @@ func Compare(now *Behaviour, usual []*Behaviour) *Comparison {
 	})
 	for _, e := range slices.SortedFunc(maps.Keys(now.Waits), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
 		var before []float64
-		for _, u := range usual {
+		for _, u := range times(func(b *Behaviour) int { return len(b.Waits[e]) }) {
 			before = append(before, u.Waits[e]...)
 		}
 		if s, ok := slower(now.Waits[e], before); ok {

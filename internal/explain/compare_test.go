@@ -105,7 +105,7 @@ func TestCompare(t *testing.T) {
 		{"cart takes its time", func(int) way { return way{cartOwn: 1000} }, "self service:cart slow-code"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cmp := explain.Compare(window(20, c.now), []*explain.Behaviour{window(30, usually)})
+			cmp := explain.Compare(window(20, c.now), []*explain.Behaviour{window(30, usually)}, nil)
 			cases := cmp.Cases(compared)
 			if got := told(cases); got != c.want || cases[0].Confidence < 0.6 {
 				t.Fatalf("%s with %+v, want %s", got, cases, c.want)
@@ -122,7 +122,7 @@ func TestCompare(t *testing.T) {
 // A change of the mix of work is no fault: code that ran for one request in ten runs for four in ten.
 func TestCompareMix(t *testing.T) {
 	now := window(40, func(i int) way { return way{rare: i%10 < 4} })
-	cases := explain.Compare(now, []*explain.Behaviour{window(40, func(i int) way { return way{rare: i%10 == 0} })}).Cases(compared)
+	cases := explain.Compare(now, []*explain.Behaviour{window(40, func(i int) way { return way{rare: i%10 == 0} })}, nil).Cases(compared)
 	if len(cases) > 0 && cases[0].Confidence > 0.35 {
 		t.Errorf("a verdict on a change of the mix: %s %.2f", told(cases), cases[0].Confidence)
 	}
@@ -131,7 +131,7 @@ func TestCompareMix(t *testing.T) {
 // An operation that failed in normal time and no longer does has recovered.
 func TestCompareRecovery(t *testing.T) {
 	now := window(20, func(int) way { return way{} })
-	cases := explain.Compare(now, []*explain.Behaviour{window(20, func(int) way { return way{cartBreaks: true, cartFails: true} })}).Cases(compared)
+	cases := explain.Compare(now, []*explain.Behaviour{window(20, func(int) way { return way{cartBreaks: true, cartFails: true} })}, nil).Cases(compared)
 	for _, c := range cases {
 		if c.Confidence > 0.35 {
 			t.Errorf("a verdict on a recovery: %s %.2f", told(cases), c.Confidence)
@@ -139,19 +139,19 @@ func TestCompareRecovery(t *testing.T) {
 	}
 }
 
-// History holds an earlier fault of the same kind; it is the rarer and does not make the fault usual.
+// History holds the same fault earlier, and more of it than of anything else; that does not make it usual.
 func TestCompareHistory(t *testing.T) {
 	broken := func(int) way { return way{cartBreaks: true} }
 	fine := func(int) way { return way{} }
-	usual := []*explain.Behaviour{window(30, fine), window(20, broken), window(30, fine)}
-	if got, want := told(explain.Compare(window(20, broken), usual).Cases(compared)), "self service:cart failing-code"; got != want {
+	history := []*explain.Behaviour{window(20, broken), window(20, broken), window(20, fine)}
+	if got, want := told(explain.Compare(window(20, broken), []*explain.Behaviour{window(10, fine)}, history).Cases(compared)), "self service:cart failing-code"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
 // The evidence of a new line says between which lines it stands.
 func TestCompareEvidence(t *testing.T) {
-	cases := explain.Compare(window(20, func(int) way { return way{cartBreaks: true} }), []*explain.Behaviour{window(30, func(int) way { return way{} })}).Cases(compared)
+	cases := explain.Compare(window(20, func(int) way { return way{cartBreaks: true} }), []*explain.Behaviour{window(30, func(int) way { return way{} })}, nil).Cases(compared)
 	var found bool
 	for _, s := range append(cases[0].Required, cases[0].Supporting...) {
 		if e := s.Evidence; e != nil && e.Key == "request_logs_between" && strings.Contains(e.Args[4], "Cart#30") {
@@ -171,7 +171,7 @@ func TestCompareEvidence(t *testing.T) {
 
 func TestCompareBusy(t *testing.T) {
 	fine := func(int) way { return way{} }
-	c := explain.Compare(window(20, fine), []*explain.Behaviour{window(20, fine)})
+	c := explain.Compare(window(20, fine), []*explain.Behaviour{window(20, fine)}, nil)
 	before := []float64{0.01, 0.011, 0.012, 0.01, 0.011}
 	c.AddBusy(explain.Busy{Service: "stock", Metric: "cpu"}, []float64{0.99}, before)
 	c.AddBusy(explain.Busy{Service: "web", Metric: "cpu"}, []float64{0.09}, before) // unusual, and of no consequence
