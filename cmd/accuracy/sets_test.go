@@ -175,9 +175,6 @@ func TestNezha(t *testing.T) {
 			t.Fatalf("%v: %d predictions, want 2", args, len(lines))
 		}
 		for _, l := range lines {
-			if args != nil && len(args) > 0 && l.Case == "two" {
-				continue // its history is one fine minute and one broken one, and nobody says which
-			}
 			if len(l.Ranked) == 0 || l.Ranked[0].Service != "ts-food-service" || l.Ranked[0].Resource != "" {
 				t.Fatalf("%v %s: %+v, want ts-food-service first", args, l.Case, l.Ranked)
 			}
