@@ -56,7 +56,7 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await logs.field().fill('level:error');
     await page.getByRole('button', { name: 'Search', exact: true }).click();
     await page.waitForURL(/q=level%3Aerror/);
-    await page.getByRole('list', { name: 'Logs' }).getByText('context canceled').first().waitFor();
+    await page.getByRole('list', { name: 'Logs' }).getByText('inventory request failed').first().waitFor();
     await logs.lines().first().getByRole('link', { name: 'Trace' }).click();
     await new TracePage(page).tree().waitFor();
   });
