@@ -1,4 +1,4 @@
-// Package web carries the web page inside the program. The sources beside this file are built by Vite into dist, which
+// Package web carries the web page inside the program. make build has Vite build the sources beside this file into dist, which
 // is not kept in git: without Node.js the program still builds, and a page in its place says how to get the real one.
 package web
 
