@@ -67,6 +67,8 @@ const (
 	// overdispersed is how much more the shares of two times differ than independent requests would: requests of one
 	// minute share users, data and caches. With it a share of 5 in 10 against 3 in 10 is nothing however many there are.
 	overdispersed = 0.2
+	// rare is the least share that is told from none: what never happened in a few minutes may happen in the next.
+	rare = 0.02
 	// timeSpread is the least spread of the logarithm of times: a factor of e in two of three requests.
 	timeSpread = 0.5
 	// instant is a time below which factors say nothing, in seconds.
@@ -85,9 +87,12 @@ const (
 // enoughNormal is how many requests of normal time tell how an operation works, without history.
 const enoughNormal = 5
 
-// Compare compares a time with normal times. Of operations that these hardly show, history tells the rest: it may hold
-// faults, even the same one again, so nothing that normal time knows is overruled by it. Medians over times pass over what
-// is rare.
+// confirmed is how near a share in history must be to that in normal time to make it surer.
+const confirmed = 0.1
+
+// Compare compares a time with normal times. History may hold faults, even the same one again, so nothing that normal time
+// knows is overruled by it: it makes surer what it agrees with, and tells of operations that normal time hardly shows.
+// Medians over times pass over what is rare.
 func Compare(now *Behaviour, normal, history []*Behaviour) *Comparison {
 	c := &Comparison{Now: now, Usual: slices.Concat(normal, history), Requests: now.Services(), calls: map[string][]string{}}
 	times := func(count func(*Behaviour) int) []*Behaviour {
@@ -102,7 +107,11 @@ func Compare(now *Behaviour, normal, history []*Behaviour) *Comparison {
 	}
 	for _, op := range slices.SortedFunc(maps.Keys(now.Handled), compareOperations) {
 		usual := times(func(b *Behaviour) int { return len(b.Handled[op]) })
-		c.operation(op, now, usual)
+		confirms := history
+		if len(usual) > len(normal) {
+			confirms = nil // it is part of the usual itself
+		}
+		c.operation(op, now, usual, confirms)
 		c.own(op, now, usual)
 	}
 	c.repairLoss()
@@ -138,7 +147,7 @@ func compareTraits(a, b Trait) int {
 
 // operation compares the traits of one operation. Its usual way is that of requests that succeeded. Where it failed
 // always and does not now, it recovered, and whatever else it does now is no fault.
-func (c *Comparison) operation(op Operation, now *Behaviour, usual []*Behaviour) {
+func (c *Comparison) operation(op Operation, now *Behaviour, usual, history []*Behaviour) {
 	requests := now.Handled[op]
 	failed := 0
 	for _, h := range requests {
@@ -159,9 +168,22 @@ func (c *Comparison) operation(op Operation, now *Behaviour, usual []*Behaviour)
 	for _, h := range requests {
 		for t := range h.Traits {
 			traits[t]++
-			if t.Kind == TraitCall && t.Service != op.Service && !slices.Contains(c.calls[op.Service], t.Service) {
-				c.calls[op.Service] = append(c.calls[op.Service], t.Service)
+			c.called(op, t)
+		}
+	}
+	var earlier [][]Handling
+	for _, times := range [][]*Behaviour{usual, history} {
+		for _, u := range times {
+			for _, h := range u.Handled[op] {
+				for t := range h.Traits {
+					c.called(op, t) // one that breaks off early no longer calls what it waits for
+				}
 			}
+		}
+	}
+	for _, u := range history {
+		if g := slices.DeleteFunc(slices.Clone(u.Handled[op]), func(h Handling) bool { return h.Failed }); len(g) > 0 {
+			earlier = append(earlier, g)
 		}
 	}
 	if len(all) == 0 {
@@ -183,6 +205,9 @@ func (c *Comparison) operation(op Operation, now *Behaviour, usual []*Behaviour)
 	}
 	add := func(t Trait, count int, base [][]Handling, has func(*Handling) bool) {
 		share, n := usualShare(base, has)
+		if before, m := usualShare(earlier, has); m > 0 && math.Abs(before-share) < confirmed {
+			n += m
+		}
 		d := Deviation{Trait: t, In: op, Count: count, Requests: len(requests), Now: float64(count) / float64(len(requests)), Usual: share, Before: n}
 		d.Trace = example(requests, t, d.Now > d.Usual)
 		if t.Kind == TraitLog {
@@ -199,6 +224,13 @@ func (c *Comparison) operation(op Operation, now *Behaviour, usual []*Behaviour)
 	}
 	if failed > 0 {
 		add(Trait{Kind: TraitFails, Operation: op}, failed, all, func(h *Handling) bool { return h.Failed })
+	}
+}
+
+// called notes whom a service calls.
+func (c *Comparison) called(op Operation, t Trait) {
+	if t.Kind == TraitCall && t.Service != op.Service && !slices.Contains(c.calls[op.Service], t.Service) {
+		c.calls[op.Service] = append(c.calls[op.Service], t.Service)
 	}
 }
 
@@ -265,7 +297,7 @@ func (c *Comparison) repairLoss() {
 // towards the middle because "never" was seen only so often.
 func (d *Deviation) test() float64 {
 	n := float64(d.Before)
-	p := (d.Usual*n + 0.5) / (n + 1)
+	p := min(1-rare, max(rare, (d.Usual*n+0.5)/(n+1)))
 	if d.Trait.Kind == TraitFails && d.Now < p {
 		return 0 // fewer failures are no fault
 	}
