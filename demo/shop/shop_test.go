@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,10 +84,11 @@ func startShop(t *testing.T) *shopUnderTest {
 	if err := Migrate(t.Context(), db, 1); err != nil {
 		t.Fatal(err)
 	}
-	hosts := map[string]string{}
+	hosts, listeners := map[string]string{}, map[string]string{}
 	for _, name := range Processes() {
-		hosts[name] = freeAddress(t)
+		hosts[name], listeners[name] = listening(t)
 	}
+	hosts["nats"], listeners["nats"] = freeAddress(t), "127.0.0.1:0" // the broker opens its port itself
 	hosts["acquirer.example"], hosts["supplier.example"] = hosts["acquirer"], hosts["supplier"]
 	// Not the test's own context: that ends before the cleanup that waits.
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,12 +108,8 @@ func startShop(t *testing.T) *shopUnderTest {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.controls[name] = freeAddress(t)
-		cfg := Config{Process: name, Version: "1.0.0", Listen: hosts[name], Control: s.controls[name], Hosts: hosts,
-			Database: db, Dir: dir, Seed: 1}
-		if name == "nats" {
-			cfg.Listen = "127.0.0.1:0"
-		}
+		cfg := Config{Process: name, Version: "1.0.0", Listen: listeners[name], Hosts: hosts, Database: db, Dir: dir, Seed: 1}
+		s.controls[name], cfg.Control = listening(t)
 		running.Go(func() {
 			if err := RunWith(ctx, cfg, tel); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -121,6 +119,27 @@ func startShop(t *testing.T) *shopUnderTest {
 	}
 	s.url = "http://" + hosts["storefront"]
 	return s
+}
+
+// listening opens a port for a process to take over, as one that the fleet starts does: a port that is only known to be
+// free may be taken by anybody's connection before it is opened again.
+func listening(t *testing.T) (address, inherited string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String(), fmt.Sprintf("fd:%d", fd)
 }
 
 func freeAddress(t *testing.T) string {
@@ -595,12 +614,14 @@ func TestFaultsFromTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Process: "supplier", Listen: freeAddress(t), Control: freeAddress(t), Faults: []Fault{{Name: outage, Strength: 1}}}
+	cfg := Config{Process: "supplier", Control: "127.0.0.1:0", Faults: []Fault{{Name: outage, Strength: 1}}}
+	var address string
+	address, cfg.Listen = listening(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- RunWith(ctx, cfg, tel) }()
 	eventually(t, "the supplier refuses", func() error {
-		res, err := http.Get("http://" + cfg.Listen + "/v1/leadtimes/x")
+		res, err := http.Get("http://" + address + "/v1/leadtimes/x")
 		if err != nil {
 			return err
 		}
@@ -615,7 +636,7 @@ func TestFaultsFromTheStart(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	cfg.Settings = map[string]string{"none": "1"}
+	cfg.Listen, cfg.Settings = "127.0.0.1:0", map[string]string{"none": "1"}
 	if err := RunWith(t.Context(), cfg, tel); err == nil || !strings.Contains(err.Error(), `no setting "none" here`) {
 		t.Errorf("with a bad setting: %v", err)
 	}

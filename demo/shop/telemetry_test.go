@@ -194,7 +194,9 @@ func charge(t *testing.T, cfg Config, sinks Sinks, header http.Header) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listen, cfg.Control = freeAddress(t), freeAddress(t)
+	var address string
+	address, cfg.Listen = listening(t)
+	cfg.Control = "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -205,13 +207,13 @@ func charge(t *testing.T, cfg Config, sinks Sinks, header http.Header) {
 	defer running.Wait()
 	defer cancel()
 	eventually(t, "payment answers", func() error {
-		c, err := net.Dial("tcp", cfg.Listen)
+		c, err := net.Dial("tcp", address)
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	})
-	req, err := http.NewRequest(http.MethodPost, "http://"+cfg.Listen+"/card-payments", strings.NewReader(`{"order":"o","amount_cents":1,"card":"tok"}`))
+	req, err := http.NewRequest(http.MethodPost, "http://"+address+"/card-payments", strings.NewReader(`{"order":"o","amount_cents":1,"card":"tok"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
