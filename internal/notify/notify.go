@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -541,21 +542,30 @@ func (m *Manager) finish(ctx context.Context, tenant string, t *outbox, msg *Mes
 // Messages lists what waits and what was sent last, newest first; of one incident if one is named.
 func (m *Manager) Messages(ctx context.Context, tenant, incident string) (list []Message, err error) {
 	list = []Message{}
-	add := func(_ string, msg Message) {
+	add := func(msg Message) {
 		if incident == "" || msg.Incident == incident {
 			list = append(list, msg)
 		}
 	}
-	if err := each(ctx, m.opts.State, tenant, kindSent, add); err != nil {
-		return nil, err
-	}
+	// First those that wait, then those that were sent: one that goes over in between is among both, not among neither.
+	waiting := map[string]Message{} // which know of attempts that are not stored
 	m.mu.Lock()
 	if t := m.tenants[tenant]; t != nil {
-		for _, msg := range t.messages { // which know of attempts that are not stored
-			add("", *msg)
+		for _, msg := range t.messages {
+			waiting[msg.name()] = *msg
 		}
 	}
 	m.mu.Unlock()
+	err = each(ctx, m.opts.State, tenant, kindSent, func(name string, msg Message) {
+		delete(waiting, name)
+		add(msg)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(waiting)) {
+		add(waiting[name])
+	}
 	slices.SortStableFunc(list, func(a, b Message) int { return b.Created.Compare(a.Created) })
 	return list, nil
 }
