@@ -60,6 +60,9 @@ const (
 	wobbleFailures, chanceFailures = 0.002, 0.5
 	// explains is the deviation from which a callee's excess is taken to pass on to its callers.
 	explains = 3
+	// hearsay is what remains of the score of a shadow: what only its callers tell of it holds their own trouble and that of
+	// the way there too.
+	hearsay = 0.7
 	// shadowed is what remains of the score of a shadow beside a significant real place: of a place and its address, the
 	// place is meant.
 	shadowed = 0.3
@@ -67,7 +70,7 @@ const (
 
 // Significant is the score from which a suspect is more than chance: normal time reaches it in fewer than one window of
 // twenty, over all places.
-const Significant = 3.7
+const Significant = 4.2
 
 // Suspects ranks the places that the target reaches, best first, for an alarm on the target that began at onset. Only
 // periods after the onset belong to the alarm, and only as far as the target itself was worse than before. The second
@@ -105,11 +108,13 @@ func (a *Aggregates) Suspects(target string, onset time.Time) (ranked []Suspect,
 			ranked = append(ranked, *s)
 		}
 	}
+	doubt := hearsay
 	if slices.ContainsFunc(ranked, func(s Suspect) bool { return !s.Shadow && s.Score > Significant }) {
-		for i := range ranked {
-			if ranked[i].Shadow {
-				ranked[i].Score *= shadowed
-			}
+		doubt = shadowed
+	}
+	for i := range ranked {
+		if ranked[i].Shadow {
+			ranked[i].Score *= doubt
 		}
 	}
 	slices.SortFunc(ranked, func(x, y Suspect) int {
