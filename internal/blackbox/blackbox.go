@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/url"
 	"regexp"
@@ -129,7 +128,7 @@ func Validate(path string, checks []Check) (errs []error) {
 			bad("module.timeout", "%s is longer than every (%s)", c.Module.Timeout, c.Every)
 		}
 		for name := range c.Labels {
-			if !prom.LabelName(name).IsValid() || name == "job" || name == "instance" || strings.HasPrefix(name, "__") {
+			if !prom.UTF8Validation.IsValidLabelName(name) || name == "job" || name == "instance" || strings.HasPrefix(name, "__") {
 				bad("labels", "%q cannot be a label of a check", name)
 			}
 		}
@@ -246,7 +245,8 @@ func (p *Prober) check(ctx context.Context, c Check) error {
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			v, typ := math.NaN(), "gauge"
+			var v float64
+			typ := "gauge"
 			switch f.GetType() {
 			case dto.MetricType_GAUGE:
 				v = m.GetGauge().GetValue()
