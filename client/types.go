@@ -18,6 +18,7 @@ type (
 	Where          = model.Where
 	RuledOut       = model.RuledOut
 	Change         = model.Change
+	Entry          = model.Entry
 	Alarm          = model.Alarm
 	AlarmState     = model.AlarmState
 	Transition     = model.Transition
@@ -263,4 +264,33 @@ type BacktestPage struct {
 	Seconds   float64           `json:"seconds"`
 	Value     float64           `json:"value"`
 	Threshold float64           `json:"threshold"`
+}
+
+// Moment is one line of an incident's timeline.
+type Moment struct {
+	At time.Time `json:"at"`
+	// Kind is onset, alarm, verdict, change, notification or a kind of the journal's entries.
+	Kind string `json:"kind"`
+	By   string `json:"by,omitempty"`
+	Text string `json:"text"`
+	// Note is what somebody said about it.
+	Note string `json:"note,omitempty"`
+	// Ref is the ID of what it is about.
+	Ref   string     `json:"ref,omitempty"`
+	State AlarmState `json:"state,omitempty"`
+}
+
+// IncidentSilence says how to silence an incident, or some of its alarms in whatever incident they are.
+type IncidentSilence struct {
+	By      string   `json:"by"`
+	For     string   `json:"for"` // 30m, 2h
+	Alarms  []string `json:"alarms,omitempty"`
+	Comment string   `json:"comment,omitempty"`
+}
+
+// JournalQuery picks entries of the journal. Zero fields do not restrict; zero times and limits are the server's.
+type JournalQuery struct {
+	Incident string
+	From, To time.Time
+	Limit    int
 }

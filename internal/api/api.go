@@ -20,6 +20,7 @@ import (
 
 	"triage/internal/alarm"
 	"triage/internal/diagnose"
+	"triage/internal/incident"
 	"triage/internal/ingest"
 	"triage/internal/model"
 	"triage/internal/notify"
@@ -43,7 +44,9 @@ type Options struct {
 	Metrics store.Metrics
 	State   store.State
 	Alarms  Alarms
-	Notify  Notifications
+	// Incidents does what people do with incidents.
+	Incidents Incidents
+	Notify    Notifications
 	// Record accepts a change as if it had been received.
 	Record func(ctx context.Context, tenant string, c model.Change) error
 	// Diagnose makes a verdict now, without storing it.
@@ -124,10 +127,12 @@ func problem(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
-		errors.Is(err, notify.ErrInvalid):
+		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, incident.ErrConflict):
+		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, store.ErrOverloaded):
 		return huma.Error429TooManyRequests(err.Error())
 	case errors.Is(err, store.ErrFull):

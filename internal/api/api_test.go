@@ -20,6 +20,7 @@ import (
 	"triage/internal/alarm"
 	"triage/internal/api"
 	"triage/internal/diagnose"
+	"triage/internal/incident"
 	"triage/internal/ingest"
 	"triage/internal/model"
 	"triage/internal/notify"
@@ -185,6 +186,11 @@ func (fakeNotify) SaveSilence(_ context.Context, _ string, s notify.Silence) (no
 	return s, nil
 }
 
+func (fakeNotify) SilenceIncident(_ context.Context, inc model.Incident, alarms []string, s notify.Silence) ([]notify.Silence, error) {
+	s.ID, s.Matchers = "s3", append([]string{inc.ID}, alarms...)
+	return []notify.Silence{s}, nil
+}
+
 func (fakeNotify) EndSilence(_ context.Context, _, id string) error {
 	if id != silence.ID {
 		return store.ErrNotFound
@@ -212,12 +218,20 @@ func newServer(t *testing.T) *httptest.Server {
 	a := firing
 	inc := model.Incident{ID: "INC-1", Tenant: model.DefaultTenant, Status: model.IncidentOpen, Title: "cart is slow",
 		OpenedAt: now, UpdatedAt: now, Onset: a.Onset, Alarms: []model.Alarm{a}}
+	b := model.Alarm{ID: "errors{cart}", Rule: "errors", State: model.StateOK, Since: now.Add(-time.Minute), Onset: now.Add(-time.Hour), Service: "cart", Threshold: 5, Value: 9}
+	earlier := model.Incident{ID: "INC-3", Tenant: model.DefaultTenant, Status: model.IncidentResolved, Title: "cart fails",
+		OpenedAt: now.Add(-time.Hour), UpdatedAt: now.Add(-time.Minute), ResolvedAt: now.Add(-time.Minute), Onset: b.Onset, Alarms: []model.Alarm{b}}
+	for range 3 { // whose numbers are taken
+		if _, err := st.NextIncident(t.Context(), model.DefaultTenant); err != nil {
+			t.Fatal(err)
+		}
+	}
 	v := model.Verdict{ID: "INC-1.1", Incident: "INC-1", Revision: 1, At: now, What: model.What{Alarm: "latency", Service: "cart", Since: now},
 		Why:  &model.Cause{Class: model.ClassSelf, Entity: "service:cart", Mechanism: model.SlowCode, Confidence: 0.8},
 		Text: map[string]string{"en": "cart is slow by itself", "ko": "cart 자체가 느립니다"}}
 	for _, err := range []error{
 		st.SaveAlarms(t.Context(), model.DefaultTenant, []model.Alarm{a}, []model.Transition{{ID: "t1", From: model.StateOK, Alarm: a}}),
-		st.SaveIncident(t.Context(), inc),
+		st.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc, earlier}, nil),
 		st.SaveVerdict(t.Context(), model.DefaultTenant, v, []byte("{}")),
 		st.AddChange(t.Context(), model.DefaultTenant, model.Change{ID: "c1", At: now.Add(-time.Minute), Kind: "deployment", Service: "cart", Version: "2"}),
 	} {
@@ -227,7 +241,8 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	h := newHandler(t, api.Options{
 		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
-		Record: func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
+		Incidents: incident.New(incident.Options{State: st}),
+		Record:    func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
 		Diagnose: func(_ context.Context, r diagnose.Request) (model.Verdict, error) {
 			v := v
 			v.What.Service = r.Service
@@ -312,6 +327,25 @@ var calls = []struct {
 	{"errors-bad-time", "GET", "/api/v1/errors?from=yesterday", "", "", 400},
 	{"error", "GET", "/api/v1/errors/77fd20939cddeac3", "", "", 200},
 	{"error-missing", "GET", "/api/v1/errors/0000000000000000", "", "", 404},
+	{"incident-acknowledged", "POST", "/api/v1/incidents/INC-1/ack", `{"by":"ann","note":"on it"}`, "", 200},
+	{"incident-acknowledged-by-nobody", "POST", "/api/v1/incidents/INC-1/ack", `{"by":" "}`, "", 400},
+	{"incident-acknowledged-missing", "POST", "/api/v1/incidents/INC-9/ack", `{"by":"ann"}`, "", 404},
+	{"incident-acknowledged-too-late", "POST", "/api/v1/incidents/INC-3/ack", `{"by":"ann"}`, "", 409},
+	{"incident-assigned", "POST", "/api/v1/incidents/INC-1/assign", `{"by":"ann","to":"bob"}`, "", 200},
+	{"incident-note", "POST", "/api/v1/incidents/INC-1/notes", `{"by":"bob","text":"the disk was <full>"}`, "", 201},
+	{"incident-note-of-nothing", "POST", "/api/v1/incidents/INC-1/notes", `{"by":"bob","text":""}`, "", 422},
+	{"incident-merged", "POST", "/api/v1/incidents/INC-1/merge", `{"by":"ann","other":"INC-3"}`, "", 200},
+	{"incident-merged-twice", "POST", "/api/v1/incidents/INC-1/merge", `{"by":"ann","other":"INC-3"}`, "", 409},
+	{"incident-merged-into-itself", "POST", "/api/v1/incidents/INC-1/merge", `{"by":"ann","other":"INC-1"}`, "", 400},
+	{"incident-split", "POST", "/api/v1/incidents/INC-1/split", `{"by":"ann","alarms":["errors{cart}"],"note":"another trouble"}`, "", 201},
+	{"incident-split-of-all", "POST", "/api/v1/incidents/INC-1/split", `{"by":"ann","alarms":["latency{cart}"]}`, "", 400},
+	{"incident-silenced", "POST", "/api/v1/incidents/INC-1/silence", `{"by":"ann","for":"2h","alarms":["latency{cart}"],"comment":"known"}`, "", 201},
+	{"incident-silenced-for-what", "POST", "/api/v1/incidents/INC-1/silence", `{"by":"ann","for":"long"}`, "", 400},
+	{"timeline", "GET", "/api/v1/incidents/INC-1/timeline", "", "", 200},
+	{"timeline-missing", "GET", "/api/v1/incidents/INC-9/timeline", "", "", 404},
+	{"postmortem", "GET", "/api/v1/incidents/INC-1/postmortem", "", "", 200},
+	{"postmortem-missing", "GET", "/api/v1/incidents/INC-9/postmortem", "", "", 404},
+	{"journal", "GET", "/api/v1/journal", "", "", 200},
 	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
 	{"status", "GET", "/api/v1/status", "", "", 200},
 }
@@ -343,10 +377,13 @@ func TestGoldenAnswers(t *testing.T) {
 				return
 			}
 			var got bytes.Buffer
-			if err := json.Indent(&got, raw, "", "  "); err != nil {
+			golden := filepath.Join("testdata", c.name+".json")
+			if strings.HasPrefix(res.Header.Get("Content-Type"), "text/markdown") {
+				golden = filepath.Join("testdata", c.name+".md")
+				got.Write(raw)
+			} else if err := json.Indent(&got, raw, "", "  "); err != nil {
 				t.Fatalf("%v in %s", err, raw)
 			}
-			golden := filepath.Join("testdata", c.name+".json")
 			if *update {
 				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
 					t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"triage/internal/model"
 	"triage/internal/notify"
 )
 
@@ -14,6 +15,7 @@ type Notifications interface {
 	Test(ctx context.Context, receiver string) ([]notify.TestResult, error)
 	Silences(ctx context.Context, tenant string) ([]notify.Silence, error)
 	SaveSilence(ctx context.Context, tenant string, s notify.Silence) (notify.Silence, error)
+	SilenceIncident(ctx context.Context, inc model.Incident, alarms []string, s notify.Silence) ([]notify.Silence, error)
 	EndSilence(ctx context.Context, tenant, id string) error
 }
 

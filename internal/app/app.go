@@ -110,19 +110,20 @@ type app struct {
 	addrs   map[string]net.Addr
 	steps   []step // what to stop, in order of start
 
-	registry *prometheus.Registry
-	reloadOK prometheus.Gauge
-	events   *events.Store
-	metrics  *metrics.Store
-	state    *state.Store
-	pipeline *ingest.Pipeline
-	tap      *record.Tap
-	sink     ingest.Sink // the pipeline, and the tap behind it
-	scrape   *scrape.Scraper
-	alarms   *alarm.Evaluator
-	diagnose *diagnose.Diagnoser
-	notify   *notify.Manager
-	rules    *promrules.Manager
+	registry  *prometheus.Registry
+	reloadOK  prometheus.Gauge
+	events    *events.Store
+	metrics   *metrics.Store
+	state     *state.Store
+	pipeline  *ingest.Pipeline
+	tap       *record.Tap
+	sink      ingest.Sink // the pipeline, and the tap behind it
+	scrape    *scrape.Scraper
+	alarms    *alarm.Evaluator
+	incidents *incident.Manager
+	diagnose  *diagnose.Diagnoser
+	notify    *notify.Manager
+	rules     *promrules.Manager
 }
 
 type step struct {
@@ -337,11 +338,11 @@ func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore alarms: %w", err)
 	}
-	incidents := incident.New(incident.Options{State: a.state, Logger: a.Logger})
+	a.incidents = incident.New(incident.Options{State: a.state, Logger: a.Logger})
 	a.diagnose = diagnose.New(diagnose.Options{
 		Events: a.events, Metrics: a.metrics, State: a.state, Rows: a.events, Templates: a.state, Aggregates: a.metrics, Logger: a.Logger,
 	})
-	w, err = newWatch(ctx, watch{alarms: a.alarms, incidents: incidents, diagnose: a.diagnose, state: a.state, log: a.Logger})
+	w, err = newWatch(ctx, watch{alarms: a.alarms, incidents: a.incidents, diagnose: a.diagnose, state: a.state, log: a.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("restore verdicts: %w", err)
 	}
@@ -452,7 +453,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		return fmt.Errorf("prometheus API: %w", err)
 	}
 	page, err := api.New(api.Options{
-		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Notify: a.notify,
+		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})
 			return err

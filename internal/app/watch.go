@@ -116,12 +116,18 @@ func (w *watch) follow(ctx context.Context, inc model.Incident, at time.Time) {
 	k := key(inc)
 	f, known := w.open[k]
 	switch {
+	case inc.MergedInto != "":
+		delete(w.open, k)
 	case inc.Status == model.IncidentResolved:
 		delete(w.open, k)
 		w.log.Info("incident resolved", "incident", inc.ID, "title", inc.Title)
 		w.judge(ctx, inc, at)
 	case known:
+		regrouped := !inc.RegroupedAt.Equal(f.RegroupedAt)
 		f.Incident = inc
+		if regrouped { // its verdict was about other alarms
+			w.judge(ctx, inc, at)
+		}
 	default:
 		w.open[k] = &followed{Incident: inc}
 		w.log.Info("incident opened", "incident", inc.ID, "title", inc.Title)

@@ -50,8 +50,9 @@ func incidentsCommand(o *options) *cobra.Command {
 	return listGroup(&cobra.Command{
 		Use:     "incidents",
 		Aliases: []string{"incident", "inc"},
-		Short:   "List incidents, show one, read its verdict",
-	}, incidentsList(o), incidentsShow(o), incidentsVerdict(o))
+		Short:   "List incidents, show one, read its verdict, and say what you do about it",
+	}, incidentsList(o), incidentsShow(o), incidentsVerdict(o), incidentsTimeline(o), incidentsAck(o), incidentsAssign(o), incidentsNote(o),
+		incidentsMerge(o), incidentsSplit(o), incidentsSilence(o), incidentsPostmortem(o))
 }
 
 func incidentsList(o *options) *cobra.Command {
@@ -142,7 +143,7 @@ func incidentsShow(o *options) *cobra.Command {
 			if !i.ResolvedAt.IsZero() {
 				resolved = ", resolved " + clock(i.ResolvedAt)
 			}
-			if err := e.printf("began %s, opened %s%s (UTC)\n\n", clock(i.Onset), clock(i.OpenedAt), resolved); err != nil {
+			if err := e.printf("began %s, opened %s%s (UTC)%s\n\n", clock(i.Onset), clock(i.OpenedAt), resolved, clean(careOf(i))); err != nil {
 				return err
 			}
 			if err := e.printAlarms(i.Alarms); err != nil {

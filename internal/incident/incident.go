@@ -7,6 +7,9 @@
 //	                                                         --no--> opens a new one
 //	all its alarms are OK (or have had no data for a while) --> resolved
 //
+// What people do with incidents goes through the Manager too: they acknowledge and assign them, note something, merge two or
+// split one. Each act, and each opening and end, is an entry of the journal, written together with the incident.
+//
 // A Manager is safe for concurrent use; calls run one after the other.
 package incident
 
@@ -60,7 +63,11 @@ type Manager struct {
 }
 
 // incidents are a tenant's that are open or may open again, oldest first.
-type incidents struct{ list []*model.Incident }
+type incidents struct {
+	list []*model.Incident
+	// byHand are those that people changed since the last Apply.
+	byHand []*model.Incident
+}
 
 // New makes a Manager. What is stored is read when a tenant is first asked for.
 func New(opts Options) *Manager {
@@ -78,8 +85,8 @@ func New(opts Options) *Manager {
 	return &Manager{opts: opts, log: opts.Logger, tenants: make(map[string]*incidents)}
 }
 
-// Apply takes a tenant's transitions in, in order, and returns the incidents that they opened, changed or resolved, as
-// stored and without verdicts. Call it also without transitions now and then: alarms without data are over by time.
+// Apply takes a tenant's transitions in, in order, and returns the incidents that they opened, changed or resolved, and those
+// that people changed since the last call, as stored and without verdicts. Call it also without transitions now and then: alarms without data are over by time.
 //
 // When storing fails, the next call starts from what is stored of alarms and incidents, so that no alarm is lost. So it
 // does after a restart.
@@ -121,7 +128,9 @@ func (m *Manager) load(ctx context.Context, tenant string, given []model.Transit
 	t := &incidents{}
 	for _, inc := range slices.Concat(resolved, open) {
 		inc.Verdict = nil
-		t.list = append(t.list, &inc)
+		if inc.MergedInto == "" {
+			t.list = append(t.list, &inc)
+		}
 	}
 	slices.SortStableFunc(t.list, func(a, b *model.Incident) int { return a.OpenedAt.Compare(b.OpenedAt) })
 	t.prune(at, m.opts.Reopen)
@@ -183,6 +192,12 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 			touched = append(touched, inc)
 		}
 	}
+	var entries []model.Entry
+	enter := func(inc *model.Incident, kind model.EntryKind, text string) {
+		e := model.Entry{At: at, Incident: inc.ID, Kind: kind, Text: text}
+		e.ID = entryID(e)
+		entries = append(entries, e)
+	}
 	for _, tr := range ordered(transitions) {
 		if tr.Alarm.State != model.StateAlarm {
 			if inc, a := t.holding(tr.Alarm.ID); inc != nil {
@@ -204,11 +219,13 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 				ID: id, Tenant: tenant, Status: model.IncidentOpen, Title: title(tr.Alarm), OpenedAt: at, Onset: tr.Alarm.Onset,
 			}
 			t.list = append(t.list, inc)
+			enter(inc, model.EntryOpened, inc.Title)
 			m.log.Info("incident opened", "tenant", tenant, "incident", id, "title", inc.Title)
 		}
 		if inc.Status == model.IncidentResolved {
-			inc.Status, inc.ReopenedAt, inc.ResolvedAt = model.IncidentOpen, at, time.Time{}
+			inc.Status, inc.ReopenedAt, inc.ResolvedAt, inc.Acknowledged = model.IncidentOpen, at, time.Time{}, nil
 			inc.Title = title(tr.Alarm) // it need not be what it was the first time
+			enter(inc, model.EntryReopened, inc.Title)
 			m.log.Info("incident opened again", "tenant", tenant, "incident", inc.ID, "alarm", tr.Alarm.ID)
 		}
 		join(inc, tr.Alarm)
@@ -218,21 +235,33 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 		if inc.Status == model.IncidentOpen && m.over(inc, at) {
 			inc.Status, inc.ResolvedAt = model.IncidentResolved, at
 			touch(inc)
+			enter(inc, model.EntryResolved, "")
 			m.log.Info("incident resolved", "tenant", tenant, "incident", inc.ID)
 		}
 	}
 	var out []model.Incident
 	for _, inc := range touched {
 		inc.UpdatedAt = at
-		if err := m.opts.State.SaveIncident(ctx, *inc); err != nil {
-			return out, err
-		}
-		saved := *inc
-		saved.Alarms = slices.Clone(inc.Alarms)
-		out = append(out, saved)
+		out = append(out, clone(inc))
 	}
+	if err := m.opts.State.SaveIncidents(ctx, tenant, out, entries); err != nil {
+		return nil, err
+	}
+	for _, inc := range t.byHand {
+		if !slices.Contains(touched, inc) {
+			out = append(out, clone(inc))
+		}
+	}
+	t.byHand = nil
 	t.prune(at, m.opts.Reopen)
 	return out, nil
+}
+
+// clone is a copy that shares no list of alarms.
+func clone(inc *model.Incident) model.Incident {
+	out := *inc
+	out.Alarms = slices.Clone(inc.Alarms)
+	return out
 }
 
 // home finds the incident an alarm belongs to: one that has it, even if it was resolved a moment ago, before one that is

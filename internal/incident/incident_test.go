@@ -261,11 +261,11 @@ type failing struct {
 	full *bool
 }
 
-func (f failing) SaveIncident(ctx context.Context, inc model.Incident) error {
+func (f failing) SaveIncidents(ctx context.Context, tenant string, list []model.Incident, entries []model.Entry) error {
 	if *f.full {
 		return store.ErrFull
 	}
-	return f.State.SaveIncident(ctx, inc)
+	return f.State.SaveIncidents(ctx, tenant, list, entries)
 }
 
 func TestWhatCouldNotBeStoredIsNotLost(t *testing.T) {

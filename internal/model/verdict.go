@@ -267,8 +267,54 @@ type Incident struct {
 	Onset time.Time `json:"onset"`
 	// Alarms are those that joined, as they last stood, earliest first.
 	Alarms []Alarm `json:"alarms"`
+	// Acknowledged is who said last that they look after it, nil if nobody did since it was opened (again).
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+	Assignee     string           `json:"assignee,omitempty"`
+	// MergedInto is the incident that goes on in place of this one, which is then resolved.
+	MergedInto string `json:"merged_into,omitempty"`
+	// RegroupedAt is when a person last moved alarms into it or out of it, by a merge or a split.
+	RegroupedAt time.Time `json:"regrouped_at,omitzero"`
 	// Verdict is the newest revision, nil until one was made.
 	Verdict *Verdict `json:"verdict,omitempty"`
+}
+
+// Acknowledgement is that somebody looks after an incident.
+type Acknowledgement struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+// EntryKind says what an entry of the journal is about.
+type EntryKind string
+
+// The kinds of entries.
+const (
+	EntryOpened         EntryKind = "opened"
+	EntryReopened       EntryKind = "reopened"
+	EntryResolved       EntryKind = "resolved"
+	EntryAcknowledged   EntryKind = "acknowledged"
+	EntryUnacknowledged EntryKind = "unacknowledged"
+	EntryAssigned       EntryKind = "assigned" // Text is to whom, empty for nobody
+	EntryNote           EntryKind = "note"
+	EntryMerged         EntryKind = "merged"      // Ref was merged into the entry's incident
+	EntryMergedInto     EntryKind = "merged_into" // the entry's incident was merged into Ref
+	EntrySplit          EntryKind = "split"       // alarms went from the entry's incident to Ref
+	EntrySplitFrom      EntryKind = "split_from"  // the entry's incident began with alarms of Ref
+	EntrySilenced       EntryKind = "silenced"    // Ref is the silence
+)
+
+// Entry is one line of the journal: what somebody did, or what triage did by itself. It is written once and not changed.
+type Entry struct {
+	ID string    `json:"id"`
+	At time.Time `json:"at"`
+	// Incident is the one it is about; empty if it is about none.
+	Incident string    `json:"incident,omitempty"`
+	Kind     EntryKind `json:"kind"`
+	// By is who did it; empty where triage did it by itself.
+	By   string `json:"by,omitempty"`
+	Text string `json:"text,omitempty"`
+	// Ref is the ID of what else it is about, as its kind says.
+	Ref string `json:"ref,omitempty"`
 }
 
 // Episode is the part of an incident that lasts, or lasted last: since when, and its alarms. They are all there are

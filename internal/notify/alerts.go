@@ -52,7 +52,10 @@ func newAlert(inc *model.Incident, a *model.Alarm) Alert {
 	if out.Starts.IsZero() {
 		out.Starts = a.Since
 	}
-	if a.State != model.StateAlarm {
+	switch {
+	case inc.MergedInto != "": // it is told of from now on as part of the other one
+		out.Ends = inc.ResolvedAt
+	case a.State != model.StateAlarm:
 		out.Ends = a.Since
 	}
 	return out
@@ -62,6 +65,10 @@ func newAlert(inc *model.Incident, a *model.Alarm) Alert {
 func describe(alerts []Alert, inc *model.Incident, id, publicURL string) {
 	about := map[string]string{
 		"summary": inc.Title, "incident_id": inc.ID, "message_id": id, "incident_url": publicURL + "/incidents/" + inc.ID,
+	}
+	if inc.MergedInto != "" {
+		about["summary"] = "merged into " + inc.MergedInto + ": " + inc.Title
+		about["incident_url"] = publicURL + "/incidents/" + inc.MergedInto
 	}
 	if v := inc.Verdict; v != nil {
 		about["cause"] = "not found"

@@ -85,8 +85,8 @@ func (c *Config) groups(incident string, alerts []Alert) []*routed {
 }
 
 // decide says why a receiver is to be told of a group now, "" if it is not. Since is when the incident began, or was opened
-// again; ready that its verdict is there.
-func (g *routed) decide(was *group, since time.Time, ready bool, at time.Time) string {
+// again; ready that its verdict is there; seen that somebody looks after it.
+func (g *routed) decide(was *group, since time.Time, ready, seen bool, at time.Time) string {
 	told := was != nil && !was.Over
 	switch {
 	case len(g.firing) == 0:
@@ -107,7 +107,7 @@ func (g *routed) decide(was *group, since time.Time, ready bool, at time.Time) s
 			return ReasonNew
 		}
 	}
-	if at.Sub(was.Sent) >= g.opts.RepeatInterval {
+	if !seen && at.Sub(was.Sent) >= g.opts.RepeatInterval {
 		return ReasonRepeat
 	}
 	return ""
@@ -119,8 +119,8 @@ func alertsOf(inc *model.Incident, why func(a *model.Alarm, ls prom.LabelSet, fi
 	_, alarms := inc.Episode()
 	var firing []Alert
 	for i := range alarms {
-		if alarms[i].State == model.StateAlarm {
-			firing = append(firing, newAlert(inc, &alarms[i]))
+		if a := newAlert(inc, &alarms[i]); a.Ends.IsZero() {
+			firing = append(firing, a)
 		}
 	}
 	for i := range alarms {

@@ -161,7 +161,7 @@ receivers:
 	inc := incidentOf(now, alarmOf("errors", "cart", model.StateAlarm, now))
 	save := func() {
 		t.Helper()
-		if err := s.SaveIncident(t.Context(), inc); err != nil {
+		if err := s.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

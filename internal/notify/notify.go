@@ -319,7 +319,7 @@ func (m *Manager) decideIncident(ctx context.Context, tenant string, t *outbox, 
 		} else if len(g.firing) == 0 {
 			continue // its end is told with the incident's
 		}
-		reason := g.decide(was, since, ready(inc, since), now)
+		reason := g.decide(was, since, ready(inc, since), inc.Acknowledged != nil, now)
 		if reason == ReasonFirst || reason == ReasonNew {
 			if err := m.refresh(ctx, tenant, t, inc, since); err != nil {
 				return err

@@ -122,7 +122,7 @@ func TestTheFirstMessageWaitsForTheVerdict(t *testing.T) {
 			inc := incidentOf(time.Now(), alarmOf("errors", "cart", model.StateAlarm, time.Now()))
 			if second == 0 {
 				inc.OpenedAt = time.Now().Add(-time.Second / 2)
-				if err := s.SaveIncident(t.Context(), inc); err != nil {
+				if err := s.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 					t.Error(err)
 				}
 				m.Observe(inc)
@@ -156,7 +156,7 @@ func TestNewRepeatedAndResolved(t *testing.T) {
 			}
 		}
 		if second == 0 || second == 3 || second == 80 {
-			if err := s.SaveIncident(t.Context(), inc); err != nil {
+			if err := s.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 				t.Error(err)
 			}
 			m.Observe(inc)
@@ -198,7 +198,7 @@ time_intervals: [{name: never, time_intervals: [{years: ["1999"]}]}]
 		}
 		inc := incidentOf(now, alarms...)
 		inc.Verdict = verdictOf(now)
-		if err := s.SaveIncident(t.Context(), inc); err != nil {
+		if err := s.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 			t.Error(err)
 		}
 		m.Observe(inc)
@@ -273,7 +273,7 @@ receivers:
 	now := time.Now().UTC()
 	inc := incidentOf(now, alarmOf("errors", "cart", model.StateAlarm, now))
 	inc.Verdict = verdictOf(now)
-	if err := s.SaveIncident(t.Context(), inc); err != nil {
+	if err := s.SaveIncidents(t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 		t.Fatal(err)
 	}
 	m.Observe(inc)

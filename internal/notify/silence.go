@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/alertmanager/pkg/labels"
 	prom "github.com/prometheus/common/model"
 
+	"triage/internal/model"
 	"triage/internal/store"
 )
 
@@ -180,4 +181,41 @@ func inhibitedBy(rules []*inhibit.InhibitRule, ls prom.LabelSet, firing []Alert)
 		}
 	}
 	return ""
+}
+
+// SilenceIncident silences an incident, whatever alarms join it; or, where alarms are named by their IDs, these alone, in
+// whatever incident they are. ErrInvalid if it has no such alarm.
+func (m *Manager) SilenceIncident(ctx context.Context, inc model.Incident, alarms []string, s Silence) ([]Silence, error) {
+	var all [][]string
+	if len(alarms) == 0 {
+		all = append(all, []string{matcher(IncidentLabel, inc.ID)})
+	}
+	for i, id := range alarms {
+		n := slices.IndexFunc(inc.Alarms, func(a model.Alarm) bool { return a.ID == id })
+		if n < 0 {
+			return nil, fmt.Errorf("%w: alarms[%d]: %s has no alarm %q", ErrInvalid, i, inc.ID, id)
+		}
+		var matchers []string
+		ls := labelsOf(&inc, &inc.Alarms[n])
+		for _, name := range sortedKeys(ls) {
+			if name != IncidentLabel {
+				matchers = append(matchers, matcher(name, ls[name]))
+			}
+		}
+		all = append(all, matchers)
+	}
+	var out []Silence
+	for _, matchers := range all {
+		s.ID, s.Matchers = "", matchers
+		saved, err := m.SaveSilence(ctx, inc.Tenant, s)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, saved)
+	}
+	return out, nil
+}
+
+func matcher(name, value string) string {
+	return (&labels.Matcher{Type: labels.MatchEqual, Name: name, Value: value}).String()
 }

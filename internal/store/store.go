@@ -379,12 +379,17 @@ type State interface {
 
 	// NextIncident gives the next incident's ID.
 	NextIncident(ctx context.Context, tenant string) (string, error)
-	// SaveIncident stores an incident without its verdict.
-	SaveIncident(ctx context.Context, inc model.Incident) error
+	// SaveIncidents stores incidents without their verdicts and, in the same transaction, entries of the journal. An entry
+	// whose ID is there already is not stored again.
+	SaveIncidents(ctx context.Context, tenant string, incidents []model.Incident, entries []model.Entry) error
 	// Incident returns one with its newest verdict; ErrNotFound.
 	Incident(ctx context.Context, tenant, id string) (model.Incident, error)
 	// Incidents lists newest first, each with its newest verdict; of every status where status is empty.
 	Incidents(ctx context.Context, tenant string, status model.IncidentStatus, limit int) ([]model.Incident, error)
+
+	// Journal lists entries within w, oldest first; of one incident, or of all where it is empty. Of more than limit, the
+	// newest are given.
+	Journal(ctx context.Context, tenant, incident string, w Window, limit int) ([]model.Entry, error)
 
 	// SaveVerdict stores a revision with the answers it rests on (any JSON). Saving a revision again is an error.
 	SaveVerdict(ctx context.Context, tenant string, v model.Verdict, answers []byte) error

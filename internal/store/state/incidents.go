@@ -26,26 +26,40 @@ func (s *Store) NextIncident(ctx context.Context, tenant string) (id string, err
 	return id, nil
 }
 
-// SaveIncident implements store.State.
-func (s *Store) SaveIncident(ctx context.Context, inc model.Incident) error {
-	doing := fmt.Sprintf("save incident %s", inc.ID)
+// SaveIncidents implements store.State.
+func (s *Store) SaveIncidents(ctx context.Context, tenant string, incidents []model.Incident, entries []model.Entry) error {
+	if len(incidents) == 0 && len(entries) == 0 {
+		return nil
+	}
+	return s.tx(ctx, "save incidents", func(tx *sql.Tx) error {
+		for _, inc := range incidents {
+			b, err := json.Marshal(storedIncident(inc))
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `INSERT INTO incident (tenant, id, status, opened_at, body) VALUES (?, ?, ?, ?, ?)
+					ON CONFLICT DO UPDATE SET status = excluded.status, opened_at = excluded.opened_at, body = excluded.body`,
+					tenant, inc.ID, string(inc.Status), nanos(inc.OpenedAt), b)
+			}
+			if err != nil {
+				return fmt.Errorf("incident %s: %w", inc.ID, err)
+			}
+		}
+		return saveEntries(ctx, tx, tenant, entries)
+	})
+}
+
+// storedIncident is an incident without its verdict, with times in UTC.
+func storedIncident(inc model.Incident) model.Incident {
 	inc.Verdict = nil
 	inc.OpenedAt, inc.ReopenedAt, inc.ResolvedAt = inc.OpenedAt.UTC(), inc.ReopenedAt.UTC(), inc.ResolvedAt.UTC()
-	inc.UpdatedAt, inc.Onset = inc.UpdatedAt.UTC(), inc.Onset.UTC()
+	inc.UpdatedAt, inc.Onset, inc.RegroupedAt = inc.UpdatedAt.UTC(), inc.Onset.UTC(), inc.RegroupedAt.UTC()
+	if inc.Acknowledged != nil {
+		inc.Acknowledged = &model.Acknowledgement{By: inc.Acknowledged.By, At: inc.Acknowledged.At.UTC()}
+	}
 	inc.Alarms = slices.Clone(inc.Alarms)
 	for i := range inc.Alarms {
 		inc.Alarms[i] = utcAlarm(inc.Alarms[i])
 	}
-	b, err := json.Marshal(inc)
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return s.tx(ctx, doing, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO incident (tenant, id, status, opened_at, body) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET status = excluded.status, opened_at = excluded.opened_at, body = excluded.body`,
-			inc.Tenant, inc.ID, string(inc.Status), nanos(inc.OpenedAt), b)
-		return err
-	})
+	return inc
 }
 
 // withVerdict selects incidents, each with its newest verdict.

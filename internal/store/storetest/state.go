@@ -31,6 +31,7 @@ func State(t *testing.T, open OpenState) {
 		{"rules", stateRules},
 		{"alarms and transitions", stateAlarms},
 		{"incidents", stateIncidents},
+		{"journal", stateJournal},
 		{"verdicts", stateVerdicts},
 		{"documents", stateDocuments},
 		{"templates", stateTemplates},
@@ -208,8 +209,8 @@ func stateIncidents(t *testing.T, s store.State) {
 	same(t, "each tenant counts for itself", id, "INC-1")
 
 	one, two := sampleIncident("INC-1", stateStart), sampleIncident("INC-2", stateStart.Add(time.Minute))
-	ok(t, s.SaveIncident(ctx, one))
-	ok(t, s.SaveIncident(ctx, two))
+	ok(t, s.SaveIncidents(ctx, one.Tenant, []model.Incident{one}, nil))
+	ok(t, s.SaveIncidents(ctx, two.Tenant, []model.Incident{two}, nil))
 	got, err := s.Incident(ctx, "a", "INC-1")
 	ok(t, err)
 	same(t, "incident", got, one)
@@ -220,7 +221,7 @@ func stateIncidents(t *testing.T, s store.State) {
 	one.Status, one.ResolvedAt = model.IncidentResolved, stateStart.Add(time.Hour)
 	stored := one
 	stored.Verdict = &model.Verdict{ID: "not to be stored"}
-	ok(t, s.SaveIncident(ctx, stored))
+	ok(t, s.SaveIncidents(ctx, stored.Tenant, []model.Incident{stored}, nil))
 	for _, c := range []struct {
 		name   string
 		status model.IncidentStatus
@@ -241,10 +242,48 @@ func stateIncidents(t *testing.T, s store.State) {
 	same(t, "incidents of nobody", none, []model.Incident{})
 }
 
+func stateJournal(t *testing.T, s store.State) {
+	ctx := t.Context()
+	one, two := sampleIncident("INC-1", stateStart), sampleIncident("INC-2", stateStart)
+	one.Acknowledged, one.Assignee = &model.Acknowledgement{By: "ann", At: stateStart.Add(time.Second)}, "bob"
+	two.MergedInto, two.RegroupedAt = "INC-1", stateStart.Add(time.Minute)
+	entry := func(id, incident string, kind model.EntryKind, after time.Duration) model.Entry {
+		return model.Entry{ID: id, At: stateStart.Add(after), Incident: incident, Kind: kind, By: "ann", Text: "because", Ref: "INC-9"}
+	}
+	ack, merged, none := entry("e1", "INC-1", model.EntryAcknowledged, 0), entry("e3", "INC-2", model.EntryMergedInto, time.Minute), entry("e2", "", model.EntryNote, 0)
+	ok(t, s.SaveIncidents(ctx, "a", []model.Incident{one, two}, []model.Entry{merged, ack}))
+	ok(t, s.SaveIncidents(ctx, "a", nil, []model.Entry{none}))
+	again := ack
+	again.Text = "otherwise"
+	ok(t, s.SaveIncidents(ctx, "a", nil, []model.Entry{again}))
+	ok(t, s.SaveIncidents(ctx, "b", nil, []model.Entry{entry("e1", "INC-1", model.EntryNote, 0)}))
+	for _, inc := range []model.Incident{one, two} {
+		got, err := s.Incident(ctx, "a", inc.ID)
+		ok(t, err)
+		same(t, "what people did with "+inc.ID, got, inc)
+	}
+	for _, c := range []struct {
+		name, incident string
+		from, to       time.Duration
+		limit          int
+		want           []model.Entry
+	}{
+		{"all, oldest first, those of one instant as they were saved", "", 0, time.Hour, 10, []model.Entry{ack, none, merged}},
+		{"of an incident", "INC-1", 0, time.Hour, 10, []model.Entry{ack}},
+		{"the start is included and the end is not", "", 0, time.Minute, 10, []model.Entry{ack, none}},
+		{"the newest of too many", "", 0, time.Hour, 1, []model.Entry{merged}},
+		{"of nobody", "INC-9", 0, time.Hour, 10, []model.Entry{}},
+	} {
+		got, err := s.Journal(ctx, "a", c.incident, store.Window{From: stateStart.Add(c.from), To: stateStart.Add(c.to)}, c.limit)
+		ok(t, err)
+		same(t, "journal: "+c.name, got, c.want)
+	}
+}
+
 func stateVerdicts(t *testing.T, s store.State) {
 	ctx := t.Context()
 	inc := sampleIncident("INC-1", stateStart)
-	ok(t, s.SaveIncident(ctx, inc))
+	ok(t, s.SaveIncidents(ctx, inc.Tenant, []model.Incident{inc}, nil))
 	first := model.Verdict{
 		ID: "v", Incident: "INC-1", Revision: 1, At: stateStart, What: model.What{Alarm: "x", Since: stateStart},
 		Why:  &model.Cause{Class: model.ClassNetwork, Entity: model.EdgeEntity("cart", "ledger"), Confidence: 0.75},
@@ -367,7 +406,7 @@ func stateReopen(t *testing.T, open OpenState) {
 	alarm := sampleAlarm("x", stateStart)
 	_, err := s.NextIncident(ctx, "a")
 	ok(t, err)
-	ok(t, s.SaveIncident(ctx, inc))
+	ok(t, s.SaveIncidents(ctx, inc.Tenant, []model.Incident{inc}, nil))
 	ok(t, s.SaveAlarms(ctx, "a", []model.Alarm{alarm}, nil))
 	ok(t, closeState())
 

@@ -1,0 +1,194 @@
+package incident
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"triage/internal/model"
+)
+
+// ChangesBefore is how long before the onset a change may have been to stand in a timeline.
+const ChangesBefore = 30 * time.Minute
+
+// Facts are what is known of an incident.
+type Facts struct {
+	Incident model.Incident
+	Verdicts []model.Verdict
+	// Transitions are of its alarms, Changes of any service; those that have nothing to do with it are left out.
+	Transitions []model.Transition
+	Changes     []model.Change
+	Entries     []model.Entry
+	// Told is what receivers were told.
+	Told []Moment
+}
+
+// Window is the time that a timeline covers; its transitions and changes are to be found there.
+func Window(inc model.Incident, now time.Time) (from, to time.Time) {
+	from, to = inc.Onset, now.Add(time.Nanosecond) // what happened just now is in it
+	if from.IsZero() || inc.OpenedAt.Before(from) {
+		from = inc.OpenedAt
+	}
+	if !inc.ResolvedAt.IsZero() && inc.Status == model.IncidentResolved {
+		to = inc.ResolvedAt.Add(time.Nanosecond)
+	}
+	return from.Add(-ChangesBefore), to
+}
+
+// The kinds of moments that are no entries of the journal.
+const (
+	MomentOnset        = "onset"
+	MomentAlarm        = "alarm"        // Ref is the alarm, State the state it entered
+	MomentVerdict      = "verdict"      // Ref is the revision's ID
+	MomentChange       = "change"       // Ref is the change
+	MomentNotification = "notification" // Ref is the message
+)
+
+// Moment is one line of a timeline.
+type Moment struct {
+	At time.Time `json:"at"`
+	// Kind is one of the journal's or of the Moment constants.
+	Kind string `json:"kind"`
+	// By is who did it, where somebody did.
+	By string `json:"by,omitempty"`
+	// Text says it in a sentence; Note is what somebody said about it.
+	Text string `json:"text"`
+	Note string `json:"note,omitempty"`
+	// Ref is the ID of what it is about, as its kind says.
+	Ref   string           `json:"ref,omitempty"`
+	State model.AlarmState `json:"state,omitempty"`
+}
+
+// Timeline tells an incident in order of time.
+func Timeline(f Facts) []Moment {
+	out := slices.Clone(f.Told)
+	inc := f.Incident
+	if !inc.Onset.IsZero() {
+		out = append(out, Moment{At: inc.Onset, Kind: MomentOnset, Text: "it began"})
+	}
+	for _, tr := range f.Transitions {
+		if a := tr.Alarm; indexOf(inc.Alarms, a.ID) >= 0 {
+			text := title(a)
+			if a.State != model.StateAlarm {
+				text = alarmName(a) + ": " + a.Reason
+			}
+			out = append(out, Moment{At: a.Since, Kind: MomentAlarm, Text: text, Ref: a.ID, State: a.State})
+		}
+	}
+	for _, v := range f.Verdicts {
+		text := "no cause found"
+		if v.Why != nil {
+			text = fmt.Sprintf("%s at %s (%s, confidence %.2f)", v.Why.Mechanism, v.Why.Entity, v.Why.Class, v.Why.Confidence)
+		}
+		out = append(out, Moment{At: v.At, Kind: MomentVerdict, Text: text, Ref: v.ID})
+	}
+	concerned := services(inc, f.Verdicts)
+	for _, c := range f.Changes {
+		if c.Service == "" || concerned[c.Service] {
+			out = append(out, Moment{At: c.At, Kind: MomentChange, By: c.By, Text: changeText(c), Ref: c.ID})
+		}
+	}
+	for _, e := range f.Entries {
+		m := Moment{At: e.At, Kind: string(e.Kind), By: e.By, Text: entryText(e), Ref: e.Ref}
+		if e.Kind != model.EntryNote && e.Kind != model.EntryAssigned && e.Kind != model.EntryOpened && e.Kind != model.EntryReopened {
+			m.Note = e.Text
+		}
+		out = append(out, m)
+	}
+	slices.SortStableFunc(out, func(a, b Moment) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(order(a.Kind), order(b.Kind)))
+	})
+	return out
+}
+
+// order puts what happens at one instant in the order in which one thing leads to the next.
+func order(kind string) int {
+	first := []string{MomentChange, MomentOnset, MomentAlarm, string(model.EntryOpened), string(model.EntryReopened), MomentVerdict,
+		MomentNotification}
+	if i := slices.Index(first, kind); i >= 0 {
+		return i
+	}
+	return len(first)
+}
+
+// services are those that an incident is about.
+func services(inc model.Incident, verdicts []model.Verdict) map[string]bool {
+	out := map[string]bool{}
+	add := func(e model.Entity) {
+		switch e.Kind() {
+		case "service":
+			out[e.Name()] = true
+		case "edge":
+			from, to, _ := strings.Cut(e.Name(), "->")
+			out[from], out[to] = true, true
+		}
+	}
+	for _, a := range inc.Alarms {
+		out[a.Service] = true
+	}
+	for _, v := range verdicts {
+		for _, w := range v.Where {
+			add(w.Entity)
+		}
+		if v.Why != nil {
+			add(v.Why.Entity)
+		}
+	}
+	return out
+}
+
+func alarmName(a model.Alarm) string {
+	name, _, _ := strings.Cut(title(a), ": ")
+	return name
+}
+
+func changeText(c model.Change) string {
+	text := c.Kind
+	for _, part := range []string{c.Service, c.Key, c.Version} {
+		if part != "" {
+			text += " " + part
+		}
+	}
+	if c.From != "" || c.To != "" {
+		text += fmt.Sprintf(": %q -> %q", c.From, c.To)
+	}
+	if c.Summary != "" {
+		text += ": " + c.Summary
+	}
+	return text
+}
+
+func entryText(e model.Entry) string {
+	switch e.Kind {
+	case model.EntryOpened:
+		return "opened: " + e.Text
+	case model.EntryReopened:
+		return "opened again: " + e.Text
+	case model.EntryResolved:
+		return "resolved"
+	case model.EntryAcknowledged:
+		return "acknowledged"
+	case model.EntryUnacknowledged:
+		return "acknowledgement taken back"
+	case model.EntryAssigned:
+		if e.Text == "" {
+			return "assigned to nobody"
+		}
+		return "assigned to " + e.Text
+	case model.EntryNote:
+		return e.Text
+	case model.EntryMerged:
+		return e.Ref + " was merged into this one"
+	case model.EntryMergedInto:
+		return "merged into " + e.Ref
+	case model.EntrySplit:
+		return "alarms were split off into " + e.Ref
+	case model.EntrySplitFrom:
+		return "split off from " + e.Ref
+	case model.EntrySilenced:
+		return "silenced"
+	}
+	return string(e.Kind)
+}
