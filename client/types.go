@@ -103,6 +103,7 @@ type Edge struct {
 	Count       int64   `json:"count"`
 	Errors      int64   `json:"errors"`
 	ClientMeanS float64 `json:"client_mean_s"`
+	ClientP99S  float64 `json:"client_p99_s"`
 	ServerMeanS float64 `json:"server_mean_s"`
 	WaitP50S    float64 `json:"wait_p50_s"`
 	WaitMeanS   float64 `json:"wait_mean_s"`

@@ -68,7 +68,7 @@ func (fakeEvents) Operations(context.Context, store.Selection, int) ([]store.Ope
 }
 
 func (fakeEvents) Edges(context.Context, string, store.Window, int) ([]store.EdgeStat, error) {
-	return []store.EdgeStat{{From: "frontend", To: "cart", Kind: store.EdgeCall, Count: 3, ClientMean: 0.21, ServerMean: 0.2, WaitP50: 0.01, WaitMean: 0.01}}, nil
+	return []store.EdgeStat{{From: "frontend", To: "cart", Kind: store.EdgeCall, Count: 3, ClientMean: 0.21, ClientP99: 0.3, ServerMean: 0.2, WaitP50: 0.01, WaitMean: 0.01}}, nil
 }
 
 func (fakeEvents) AttributeDifference(_ context.Context, q store.DifferenceQuery) (store.Difference, error) {

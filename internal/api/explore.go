@@ -47,6 +47,7 @@ type edgeAnswer struct {
 	Count      int64          `json:"count"`
 	Errors     int64          `json:"errors"`
 	ClientMean float64        `json:"client_mean_s"`
+	ClientP99  float64        `json:"client_p99_s"`
 	ServerMean float64        `json:"server_mean_s"`
 	WaitP50    float64        `json:"wait_p50_s"`
 	WaitMean   float64        `json:"wait_mean_s"`

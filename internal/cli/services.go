@@ -28,9 +28,9 @@ func servicesCommand(o *options) *cobra.Command {
 				return e.printJSON(m)
 			}
 			if edges {
-				t := e.newTable("FROM", "TO", "KIND", ">CALLS", ">ERRORS", ">CALLER SAW", ">CALLEE TOOK", ">BETWEEN (P50)")
+				t := e.newTable("FROM", "TO", "KIND", ">CALLS", ">ERRORS", ">CALLER SAW", ">P99", ">CALLEE TOOK", ">BETWEEN (P50)")
 				for _, g := range m.Edges {
-					t.add(g.From, g.To, g.Kind, count(g.Count), errorsCell(g.Errors, g.Count), seconds(g.ClientMeanS), seconds(g.ServerMeanS), seconds(g.WaitP50S))
+					t.add(g.From, g.To, g.Kind, count(g.Count), errorsCell(g.Errors, g.Count), seconds(g.ClientMeanS), seconds(g.ClientP99S), seconds(g.ServerMeanS), seconds(g.WaitP50S))
 				}
 				return t.print("nobody called anybody")
 			}

@@ -218,6 +218,7 @@ type EdgeStat struct {
 	Kind          EdgeKind
 	Count, Errors int64
 	ClientMean    float64 // as the caller saw it
+	ClientP99     float64
 	ServerMean    float64 // as the callee saw it; 0 if it sent no span
 	// WaitP50 is the median of what neither side accounts for: caller's time less callee's for calls (the network), end
 	// of sending to start of receiving for messages (the queue).

@@ -28,6 +28,8 @@ describe.skipIf(missing)(`accessibility${missing && `: skipped, ${missing}`}`, (
     ['overview', `/?${range}`, 'inventory'],
     ['incidents', '/incidents', 'INC-1'],
     ['incident', '/incidents/INC-1', 'Ruled out'],
+    ['map', `/map?node=service:inventory&${range}`, 'Called by'],
+    ['map as a table', `/map?view=table&${range}`, 'Network or queue'],
     ['traces', `/traces?service=storefront&${range}`, 'Draw a box'],
     ['trace', '/traces/ec05c1f114e32315096e0fbba29d35c5', 'url.path'],
     ['logs', `/logs?${range}`, 'page served'],

@@ -1,8 +1,8 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { launch, missing, open } from './browser';
-import { AnyPage, LogsPage, TracePage } from './pages';
-import { type Program, bigTrace, sendLogs, sendSpans, startProgram } from './program';
+import { AnyPage, LogsPage, MapPage, TracePage } from './pages';
+import { type Program, bigTrace, sendCalls, sendLogs, sendSpans, startProgram } from './program';
 
 const bodies = {
   markup: '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>',
@@ -114,6 +114,25 @@ describe.skipIf(missing)(`hostile and large data${missing && `: skipped, ${missi
     await trace.detail().getByText('it failed').waitFor();
     await page.getByRole('button', { name: 'Collapse all' }).click();
     await expect.poll(() => trace.tree().getByRole('treeitem').count()).toBe(9);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  }, 240_000);
+
+  test('a map of 500 services is laid out, chosen from and scrolled', async () => {
+    const { page, complaints } = await open(browser, program.url);
+    const at = Date.now();
+    await sendCalls(program, 500, at - 5000);
+    await expect
+      .poll(async () => (await (await fetch(`${program.url}/api/v1/services`)).json()).edges.length, { timeout: 60_000 })
+      .toBeGreaterThanOrEqual(499);
+    const map = new MapPage(page);
+    await map.open({ from: new Date(at - 60_000).toISOString(), to: new Date(at + 60_000).toISOString(), zoom: '1' });
+    await page.getByText(/Laying out 50\d services/).waitFor();
+    await map.node(/^Service s-499,/).waitFor({ timeout: 90_000 });
+    await map.node(/^Service s-499,/).focus();
+    await page.keyboard.press('Enter');
+    await map.details().getByRole('heading', { name: /s-499/ }).waitFor();
+    expect(await map.node(/^Service s-499,/).evaluate((n) => n.getBoundingClientRect().top < innerHeight)).toBe(true);
     expect(complaints).toEqual([]);
     await page.context().close();
   }, 240_000);

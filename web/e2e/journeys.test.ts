@@ -1,7 +1,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { launch, missing, open } from './browser';
-import { AnyPage, IncidentPage, LogsPage, TracePage, TracesPage } from './pages';
+import { AnyPage, IncidentPage, LogsPage, MapPage, TracePage, TracesPage } from './pages';
 import { type Program, startProgram } from './program';
 
 // A recorded incident: one user's requests exhaust a connection pool.
@@ -80,6 +80,24 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     expect(new URL(page.url()).searchParams.get('box')).toMatch(/^\d+,\d+,[\d.e-]+,[\d.e-]+$/);
     await page.goBack();
     expect(new URL(page.url()).searchParams.get('box')).toBeNull();
+  });
+
+  test('the service map: from a service to its database, to the calls behind an edge, to one trace', async () => {
+    const map = new MapPage(page);
+    await map.open(range);
+    await map.node(/^Service inventory/).click();
+    await map.details().getByRole('heading', { name: /inventory/ }).waitFor();
+    const calls = map.details().getByRole('region', { name: 'Called by' });
+    await calls.getByRole('button').first().click();
+    await map.details().getByText('Network, median').waitFor();
+    await page.reload();
+    await map.details().getByRole('link', { name: 'These calls as spans' }).click();
+    await page.getByRole('table', { name: 'spans' }).getByRole('link').first().click();
+    await new TracePage(page).tree().waitFor();
+    await map.open(range);
+    await map.node(/^Database /).first().waitFor();
+    await page.getByText('Table', { exact: true }).click();
+    await page.getByRole('table', { name: 'Map' }).getByRole('row').nth(1).waitFor();
   });
 
   test('a query of metrics', async () => {

@@ -90,3 +90,21 @@ export class LogsPage extends AnyPage {
     return this.page.getByRole('list', { name: 'Logs' }).getByRole('listitem');
   }
 }
+
+export class MapPage extends AnyPage {
+  async open(search: Record<string, string> = {}): Promise<void> {
+    await this.page.goto(`/map?${new URLSearchParams(search)}`);
+  }
+
+  node(name: string | RegExp): Locator {
+    return this.page.getByRole('button', { name });
+  }
+
+  edge(name: string | RegExp): Locator {
+    return this.page.getByRole('img', { name });
+  }
+
+  details(): Locator {
+    return this.page.getByRole('complementary', { name: 'Details' });
+  }
+}

@@ -125,6 +125,32 @@ export async function sendLogs(p: Program, service: string, lines: { at: number;
   });
 }
 
+/** Sends calls among n services: each is called by one before it, and every third by a second one. */
+export async function sendCalls(p: Program, n: number, start: number): Promise<void> {
+  const id = (i: number) => (i + 1).toString(16).padStart(16, '0');
+  const spans: Record<string, object[]> = {};
+  const call = (trace: string, from: number, to: number, at: number) => {
+    const one = (span: string, parent: string, kind: number, length: number) => ({
+      traceId: trace,
+      spanId: span,
+      parentSpanId: parent,
+      name: `call ${to}`,
+      kind,
+      startTimeUnixNano: nanos(at),
+      endTimeUnixNano: nanos(at + length),
+    });
+    (spans[`s-${from}`] ??= []).push(one(id(2 * at), '', 3, 12));
+    (spans[`s-${to}`] ??= []).push(one(id(2 * at + 1), id(2 * at), 2, 10));
+  };
+  for (let i = 1; i < n; i++) {
+    call(i.toString(16).padStart(32, 'e'), Math.floor((i * 7) / 11), i, start + i);
+    if (i % 3 === 0) call(i.toString(16).padStart(32, 'f'), Math.floor(i / 2), i, start + n + i);
+  }
+  await post(`${p.otlp}/v1/traces`, {
+    resourceSpans: Object.entries(spans).map(([service, list]) => ({ resource: { attributes: attributes({ 'service.name': service }) }, scopeSpans: [{ spans: list }] })),
+  });
+}
+
 /** A trace of n spans, eight below each, of several services' names. */
 export function bigTrace(trace: string, n: number, start: number): SpanInput[] {
   const id = (i: number) => (i + 1).toString(16).padStart(16, '0');

@@ -22,6 +22,7 @@ const routes = [
   page('/', Overview),
   page('/incidents', Incidents),
   page('/incidents/$id', Incident),
+  page('/map', lazyRouteComponent(() => import('./pages/Map'), 'MapPage')),
   page('/traces', lazyRouteComponent(() => import('./pages/Traces'), 'Traces')),
   page('/traces/$id', lazyRouteComponent(() => import('./pages/Trace'), 'Trace')),
   page('/logs', lazyRouteComponent(() => import('./pages/Logs'), 'Logs')),

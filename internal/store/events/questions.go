@@ -364,13 +364,13 @@ func (s *Store) Edges(ctx context.Context, tenant string, w store.Window, limit 
   (x.status=%[3]d OR coalesce(e.status,0)=%[3]d) failed,x.duration cd,e.duration sd,
   CASE WHEN e.service IS NULL THEN NULL WHEN e.kind=%[1]d THEN greatest(0,e.ts-(x.ts+x.duration)) ELSE greatest(0,x.duration-e.duration) END wait
   FROM (%[4]s) x LEFT JOIN (%[5]s) e ON x.trace_hi=e.trace_hi AND x.trace_lo=e.trace_lo AND x.span_id=e.parent_id)
- SELECT f,t,k,count(*) n,count(*) FILTER (failed),avg(cd)/1e9,coalesce(avg(sd)/1e9,0),coalesce(quantile_cont(wait,0.5)/1e9,0),
+ SELECT f,t,k,count(*) n,count(*) FILTER (failed),avg(cd)/1e9,quantile_cont(cd,0.99)/1e9,coalesce(avg(sd)/1e9,0),coalesce(quantile_cont(wait,0.5)/1e9,0),
  coalesce(avg(wait)/1e9,0) FROM edge WHERE t IS NOT NULL AND t<>'' GROUP BY f,t,k ORDER BY n DESC,f,t,k LIMIT %[6]d`,
 		model.SpanConsumer, model.SpanProducer, model.StatusError, exits, children, limit)
 	err = s.engine.query(ctx, q, func(scan func(...any) error) error {
 		var e store.EdgeStat
 		var kind string
-		err := scan(&e.From, &e.To, &kind, &e.Count, &e.Errors, &e.ClientMean, &e.ServerMean, &e.WaitP50, &e.WaitMean)
+		err := scan(&e.From, &e.To, &kind, &e.Count, &e.Errors, &e.ClientMean, &e.ClientP99, &e.ServerMean, &e.WaitP50, &e.WaitMean)
 		if err != nil {
 			return err
 		}

@@ -170,7 +170,7 @@ func testEdges(t *testing.T, s store.Events) {
 	var want []store.EdgeStat
 	for k, g := range edges {
 		k.Count, k.Errors, k.ClientMean, k.ServerMean = g.count, g.errors, mean(g.client), mean(g.server)
-		k.WaitP50, k.WaitMean = quantile(g.wait, 0.5), mean(g.wait)
+		k.ClientP99, k.WaitP50, k.WaitMean = quantile(g.client, 0.99), quantile(g.wait, 0.5), mean(g.wait)
 		want = append(want, k)
 	}
 	slices.SortFunc(want, func(a, b store.EdgeStat) int {

@@ -32,6 +32,7 @@ describe.skipIf(missing)(`pictures${missing && `: skipped, ${missing}`}`, () => 
     ['incident', '/incidents/INC-1', 'light', 1080],
     ['incident-dark', '/incidents/INC-1', 'dark', 1080],
     ['overview', `/?${range}`, 'light', 560],
+    ['map', `/map?node=service:inventory&${range}`, 'light', 640],
     ['traces', `/traces?service=storefront&box=1795397095000,1795397112000,0.5,5&${range}`, 'light', 900],
     ['trace', '/traces/ec05c1f114e32315096e0fbba29d35c5?with=1bf838ebab70b06baf7ed0bb85291571', 'light', 900],
     ['logs', `/logs?q=level%3Aerror&${range}`, 'light', 640],

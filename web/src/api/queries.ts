@@ -94,7 +94,8 @@ export const services = (r: Range) =>
   queryOptions({
     queryKey: ['services', key(r)],
     queryFn: ({ signal }) => get<Services>('/api/v1/services', within(now(r)), signal),
-    refetchInterval: every(r, seldom),
+    // A long range changes little in a quarter of a minute, and is a large question.
+    refetchInterval: every(r, Math.max(seldom, (r.to - r.from) / 240)),
     placeholderData: keepPreviousData,
   });
 

@@ -279,6 +279,7 @@ export interface Edge {
   count: number;
   errors: number;
   client_mean_s: number;
+  client_p99_s: number;
   server_mean_s: number;
   wait_p50_s: number;
   wait_mean_s: number;

@@ -10,6 +10,7 @@ import { RangePicker } from './RangePicker';
 export const pages: { to: string; word: Word; key: string }[] = [
   { to: '/', word: 'overview', key: 'o' },
   { to: '/incidents', word: 'incidents', key: 'i' },
+  { to: '/map', word: 'map', key: 's' },
   { to: '/traces', word: 'traces', key: 't' },
   { to: '/logs', word: 'logs', key: 'l' },
   { to: '/explore', word: 'metrics', key: 'm' },
@@ -79,7 +80,7 @@ export function Shell() {
     setText('');
     void navigate({ to: d.to, search: d.to === '/logs' ? { ...carry, ...d.search } : d.search });
   };
-  const ownSearch = path === '/logs' || path === '/traces' || path === '/explore';
+  const ownSearch = path === '/logs' || path === '/traces' || path === '/explore' || path === '/map';
   // An incident and a trace have a time of their own.
   const ownRange = /\/(incidents|traces)\/./.test(path);
   return (

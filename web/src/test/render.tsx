@@ -30,14 +30,14 @@ export function renderAt(url: string, answers: Answers) {
   });
   const history = createMemoryHistory({ initialEntries: [url] });
   const router = makeRouter(history);
-  render(
+  const { unmount: leave } = render(
     <App>
       <QueryClientProvider client={queries()}>
         <RouterProvider router={router} />
       </QueryClientProvider>
     </App>,
   );
-  return { asked, router };
+  return { asked, router, leave };
 }
 
 /** A question that is never answered. */

@@ -15,6 +15,7 @@ class Observer {
 }
 Object.assign(window, { ResizeObserver: Observer, scrollTo: () => {} });
 Element.prototype.scrollIntoView = () => {};
+Element.prototype.scrollTo = () => {};
 // A canvas is for eyes; the real browser's tests look at it.
 vi.mock('uplot', () => ({
   default: class {
