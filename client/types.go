@@ -295,3 +295,47 @@ type JournalQuery struct {
 	From, To time.Time
 	Limit    int
 }
+
+// SLO is how a service level objective stands.
+type SLO struct {
+	Name        string         `json:"name"`
+	DisplayName string         `json:"display_name,omitempty"`
+	Service     string         `json:"service"`
+	Window      string         `json:"window"`
+	Rolling     bool           `json:"rolling"`
+	From        time.Time      `json:"from"`
+	To          time.Time      `json:"to"`
+	Objectives  []SLOObjective `json:"objectives"`
+	// Error, if not empty, says why it could not be measured.
+	Error string `json:"error,omitempty"`
+}
+
+// SLOObjective is how one objective stands, by label set.
+type SLOObjective struct {
+	Name   string      `json:"name"`
+	Target float64     `json:"target"`
+	Rules  []string    `json:"rules"`
+	Series []SLOSeries `json:"series"`
+}
+
+// SLOSeries is how one objective stands for one label set. Remaining is the share of the budget that is left.
+type SLOSeries struct {
+	Labels    map[string]string `json:"labels,omitempty"`
+	Good      float64           `json:"good"`
+	Remaining float64           `json:"remaining"`
+	Events    *float64          `json:"events,omitempty"`
+	Bad       *float64          `json:"bad,omitempty"`
+	Burn      []SLOBurn         `json:"burn"`
+}
+
+// SLOBurn is how many times faster than it may the budget is used up, over a window.
+type SLOBurn struct {
+	Window string  `json:"window"`
+	Rate   float64 `json:"rate"`
+}
+
+// SLODetail is an SLO as it is stored, in OpenSLO's format, and how it stands.
+type SLODetail struct {
+	SLO    json.RawMessage `json:"slo"`
+	Status SLO             `json:"status"`
+}

@@ -94,7 +94,7 @@ type Evaluator struct {
 	run     sync.Mutex // guards tenants' fields but those under mu; held while stores are asked. Taken before mu.
 	tenants []*tenant
 
-	mu     sync.RWMutex // guards config, and each tenant's api, reports, alarms and status
+	mu     sync.RWMutex // guards config, and each tenant's api, derived, reports, alarms and status
 	config []Rule
 }
 
@@ -108,6 +108,7 @@ type tenant struct {
 	gone     []string           // alarms to delete
 
 	api     map[string]apiRule
+	derived []Rule     // see SetDerived
 	reports []Reported // not taken in yet
 	alarms  []model.Alarm
 	status  map[string]RuleStatus
@@ -127,6 +128,7 @@ const (
 	SourceAutomatic Source = "automatic"
 	SourceConfig    Source = "config"
 	SourceAPI       Source = "api"
+	SourceSLO       Source = "slo"
 )
 
 // EvaluationState says how the last evaluation of a rule went. The words are CloudWatch's.
@@ -219,6 +221,18 @@ func (e *Evaluator) SetRules(rules []Rule) error {
 	return nil
 }
 
+// SetDerived replaces the rules that a tenant's service level objectives make, which must be valid. They win over rules of
+// the API, and the configuration over them. It takes effect with the next evaluation. Unknown tenants have no rules.
+func (e *Evaluator) SetDerived(tenant string, rules []Rule) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.tenants {
+		if t.name == tenant {
+			t.derived = complete(rules)
+		}
+	}
+}
+
 // circle tells whether rules together with those in force would make a composite rule be made of itself.
 func (e *Evaluator) circle(t *tenant, more []Rule) error {
 	all := make(map[string]Rule)
@@ -252,7 +266,10 @@ func (e *Evaluator) SaveRule(ctx context.Context, tenant string, r Rule) error {
 	if err != nil {
 		return err
 	}
-	if w, ok := e.wanted(t)[r.Name]; ok && w.source != SourceAPI {
+	switch w, ok := e.wanted(t)[r.Name]; {
+	case ok && w.source == SourceSLO:
+		return fmt.Errorf("%w: name: %q is a rule of a service level objective", ErrInvalid, r.Name)
+	case ok && w.source != SourceAPI:
 		return fmt.Errorf("%w: name: %q is a rule of the configuration", ErrInvalid, r.Name)
 	}
 	if err := errors.Join(e.circle(t, []Rule{r}), e.selects(ctx, tenant, r)); err != nil {
@@ -333,8 +350,8 @@ type wantedRule struct {
 	err    error
 }
 
-// wanted are the rules in force for a tenant, by name. The configuration wins over the API, and both over what is
-// automatic.
+// wanted are the rules in force for a tenant, by name. The configuration wins over objectives, these over the API,
+// and all over what is automatic.
 func (e *Evaluator) wanted(t *tenant) map[string]wantedRule {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -344,6 +361,9 @@ func (e *Evaluator) wanted(t *tenant) map[string]wantedRule {
 	}
 	for name, r := range t.api {
 		out[name] = wantedRule{r.rule, SourceAPI, r.err}
+	}
+	for _, r := range t.derived {
+		out[r.Name] = wantedRule{rule: r, source: SourceSLO}
 	}
 	for _, r := range e.config {
 		out[r.Name] = wantedRule{rule: r, source: SourceConfig}

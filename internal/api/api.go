@@ -25,6 +25,7 @@ import (
 	"triage/internal/model"
 	"triage/internal/notify"
 	"triage/internal/record"
+	"triage/internal/slo"
 	"triage/internal/store"
 	"triage/internal/store/events"
 )
@@ -46,6 +47,7 @@ type Options struct {
 	Alarms  Alarms
 	// Incidents does what people do with incidents.
 	Incidents Incidents
+	SLOs      SLOs
 	Notify    Notifications
 	// Record accepts a change as if it had been received.
 	Record func(ctx context.Context, tenant string, c model.Change) error
@@ -127,7 +129,7 @@ func problem(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
-		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid):
+		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())

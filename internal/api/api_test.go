@@ -24,6 +24,7 @@ import (
 	"triage/internal/ingest"
 	"triage/internal/model"
 	"triage/internal/notify"
+	"triage/internal/slo"
 	"triage/internal/store"
 	"triage/internal/store/events"
 	"triage/internal/store/state"
@@ -141,6 +142,10 @@ func (f fakeAlarms) DeleteRule(_ context.Context, _, name string) error {
 // fakeMetrics has a queue that is deep for ten minutes.
 type fakeMetrics struct{ store.Metrics }
 
+func (fakeMetrics) Query(context.Context, string, string, time.Time) ([]store.Point, error) {
+	return []store.Point{{Labels: map[string]string{"region": "eu"}, Value: 0.002}}, nil
+}
+
 func (fakeMetrics) QueryRange(_ context.Context, _, _ string, w store.Window, step time.Duration) ([]store.Line, error) {
 	l := store.Line{Labels: map[string]string{"queue": "orders"}, Start: w.From, Step: step}
 	for at := w.From; !at.After(w.To); at = at.Add(step) {
@@ -241,6 +246,7 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	h := newHandler(t, api.Options{
 		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
+		SLOs:      slo.New(slo.Options{Metrics: fakeMetrics{}, State: st, Rules: func(string, []alarm.Rule) {}}),
 		Incidents: incident.New(incident.Options{State: st}),
 		Record:    func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
 		Diagnose: func(_ context.Context, r diagnose.Request) (model.Verdict, error) {
@@ -346,6 +352,15 @@ var calls = []struct {
 	{"postmortem", "GET", "/api/v1/incidents/INC-1/postmortem", "", "", 200},
 	{"postmortem-missing", "GET", "/api/v1/incidents/INC-9/postmortem", "", "", 404},
 	{"journal", "GET", "/api/v1/journal", "", "", 200},
+	{"slo", "POST", "/api/v1/slos", `{"apiVersion":"openslo/v1","kind":"SLO","metadata":{"name":"checkout"},"spec":{"service":"cart","indicator":{"spec":{"ratioMetric":{"counter":true,"bad":{"metricSource":{"spec":{"query":"failed_total"}}},"total":{"metricSource":{"spec":{"query":"requests_total"}}}}}},"timeWindow":[{"duration":"30d","isRolling":true}],"budgetingMethod":"Occurrences","objectives":[{"target":0.99}]}}`, "", 201},
+	{"slo-of-nothing", "POST", "/api/v1/slos", `{"apiVersion":"openslo/v1","kind":"SLO"}`, "", 400},
+	{"slos", "GET", "/api/v1/slos", "", "", 200},
+	{"slo-status", "GET", "/api/v1/slos/checkout", "", "", 200},
+	{"slo-missing", "GET", "/api/v1/slos/none", "", "", 404},
+	{"slo-history", "GET", "/api/v1/slos/checkout/history?from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=10m", "", "", 200},
+	{"slo-history-of-no-objective", "GET", "/api/v1/slos/checkout/history?objective=2", "", "", 400},
+	{"slo-removed", "DELETE", "/api/v1/slos/checkout", "", "", 204},
+	{"slo-removed-missing", "DELETE", "/api/v1/slos/checkout", "", "", 404},
 	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
 	{"status", "GET", "/api/v1/status", "", "", 200},
 }

@@ -38,6 +38,16 @@ func (s *server) routes(a huma.API) {
 	get(a, "/api/v1/alarms/history", "Transitions of alarms, oldest first", s.history)
 	get(a, "/api/v1/alarms/band", "An alarm's datapoints and the bounds of what was usual", s.band)
 	post(a, "/api/v1/alarms/backtest", "What a rule would have done over stored data", http.StatusOK, s.backtest)
+	get(a, "/api/v1/slos", "Service level objectives: how good, what is left of the budget, and how fast it is used up", s.slos)
+	huma.Post(a, "/api/v1/slos", wrap(s.putSLO), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Add or replace a service level objective in OpenSLO's format, as JSON", http.StatusCreated
+		o.SkipValidateBody = true // slo.Parse says more of what is wrong
+	})
+	get(a, "/api/v1/slos/{name}", "One service level objective and how it stands", s.slo)
+	huma.Delete(a, "/api/v1/slos/{name}", wrap(s.deleteSLO), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Remove a service level objective", http.StatusNoContent
+	})
+	get(a, "/api/v1/slos/{name}/history", "The burn rate of an objective in steps", s.sloHistory)
 	get(a, "/api/v1/receivers", "Who can be told of incidents", s.receivers)
 	post(a, "/api/v1/receivers/{name}/test", "Tell a receiver that it can be told", http.StatusOK, s.testReceiver)
 	get(a, "/api/v1/notifications", "Messages that wait and that were sent last, newest first", s.notifications)

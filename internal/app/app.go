@@ -40,6 +40,7 @@ import (
 	"triage/internal/notify"
 	"triage/internal/promrules"
 	"triage/internal/record"
+	"triage/internal/slo"
 	"triage/internal/store/events"
 	"triage/internal/store/metrics"
 	"triage/internal/store/state"
@@ -123,6 +124,7 @@ type app struct {
 	incidents *incident.Manager
 	diagnose  *diagnose.Diagnoser
 	notify    *notify.Manager
+	slos      *slo.Manager
 	rules     *promrules.Manager
 }
 
@@ -286,6 +288,10 @@ func (a *app) startJudges(ctx context.Context) error {
 	a.background("notifications", a.notify.Run)
 	if err := a.startRules(); err != nil {
 		return err
+	}
+	a.slos = slo.New(slo.Options{Metrics: a.metrics, State: a.state, Rules: a.alarms.SetDerived})
+	if err := a.slos.Reload(ctx, model.DefaultTenant); err != nil {
+		return fmt.Errorf("load service level objectives: %w", err)
 	}
 	a.background("alarms", w.run)
 	return nil
@@ -453,7 +459,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		return fmt.Errorf("prometheus API: %w", err)
 	}
 	page, err := api.New(api.Options{
-		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, Notify: a.notify,
+		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, SLOs: a.slos, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})
 			return err

@@ -27,6 +27,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/derive", "triage/internal/store/", "derive hands on what it makes and asks no engine"},
 	{"triage/internal/alarm", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
+	{"triage/internal/slo", "triage/internal/api", "judges are asked by edges, and do not know them"},
+	{"triage/internal/slo", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
 	{"triage/internal/metricmath", "triage/", "metric math is a language, and knows nobody who has metrics"},
 	{"triage/internal/blackbox", "triage/internal/store/", "checks hand on what they see, and know no store"},
 	{"triage/internal/promrules", "triage/internal/store/", "rule files are evaluated over whatever holds the series"},

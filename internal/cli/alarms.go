@@ -153,7 +153,7 @@ func alarmsPut(o *options) *cobra.Command {
 			if file == "" {
 				return badUsage(cmd, errors.New("name the file with -f FILE, or -f - for the standard input"))
 			}
-			rules, err := readRules(cmd, file)
+			rules, err := readDocuments(cmd, file, "an alarm rule")
 			if err != nil {
 				return badUsage(cmd, err)
 			}
@@ -177,8 +177,8 @@ func alarmsPut(o *options) *cobra.Command {
 	return cmd
 }
 
-// readRules reads YAML, of which JSON is a part, and gives each rule as JSON.
-func readRules(cmd *cobra.Command, file string) ([]json.RawMessage, error) {
+// readDocuments reads YAML, of which JSON is a part, and gives each object as JSON; what names what they should be.
+func readDocuments(cmd *cobra.Command, file, what string) ([]json.RawMessage, error) {
 	in := cmd.InOrStdin()
 	if file != "-" {
 		f, err := os.Open(file)
@@ -207,7 +207,7 @@ func readRules(cmd *cobra.Command, file string) ([]json.RawMessage, error) {
 		}
 		for _, rule := range list {
 			if _, ok := rule.(map[string]any); !ok {
-				return nil, fmt.Errorf("%s: an alarm rule is an object with a name, not %v", file, rule)
+				return nil, fmt.Errorf("%s: %s is an object with a name, not %v", file, what, rule)
 			}
 			b, err := json.Marshal(rule)
 			if err != nil {
@@ -217,7 +217,7 @@ func readRules(cmd *cobra.Command, file string) ([]json.RawMessage, error) {
 		}
 	}
 	if len(rules) == 0 {
-		return nil, fmt.Errorf("%s holds no rule", file)
+		return nil, fmt.Errorf("%s does not hold %s", file, what)
 	}
 	return rules, nil
 }

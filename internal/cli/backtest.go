@@ -21,7 +21,7 @@ func alarmsBacktest(o *options) *cobra.Command {
 		Example: `  triage alarms backtest rule.yml --from -14d --per-week 1`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			rules, err := readRules(cmd, names[0])
+			rules, err := readDocuments(cmd, names[0], "an alarm rule")
 			if err != nil {
 				return badUsage(cmd, err)
 			}
