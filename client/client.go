@@ -69,6 +69,14 @@ type Error struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+	// Problems are what is wrong in particular, where there is more to say.
+	Problems []Problem `json:"errors,omitempty"`
+}
+
+// Problem is one thing that is wrong with a request, and where.
+type Problem struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty"`
 }
 
 // Error is the detail with its title and status.
@@ -77,10 +85,14 @@ func (e *Error) Error() string {
 	if title == "" {
 		title = http.StatusText(e.Status)
 	}
+	text := fmt.Sprintf("%s (%s, %d)", e.Detail, title, e.Status)
 	if e.Detail == "" {
-		return fmt.Sprintf("%s (%d)", title, e.Status)
+		text = fmt.Sprintf("%s (%d)", title, e.Status)
 	}
-	return fmt.Sprintf("%s (%s, %d)", e.Detail, title, e.Status)
+	for _, p := range e.Problems {
+		text += "\n" + strings.TrimPrefix(p.Location+": ", ": ") + p.Message
+	}
+	return text
 }
 
 // NotFound tells whether err says that the one thing asked for does not exist.

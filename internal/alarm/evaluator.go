@@ -42,6 +42,9 @@ import (
 // ErrInvalid means that a rule was refused for what it says; the message tells why.
 var ErrInvalid = errors.New("rule is not valid")
 
+// DocumentKind is the kind of rules' documents in the state store.
+const DocumentKind = "rule"
+
 const (
 	// saveEvery is how often alarms are saved that did not change their state.
 	saveEvery = time.Minute
@@ -266,20 +269,14 @@ func (e *Evaluator) SaveRule(ctx context.Context, tenant string, r Rule) error {
 	if err != nil {
 		return err
 	}
-	switch w, ok := e.wanted(t)[r.Name]; {
-	case ok && w.source == SourceSLO:
-		return fmt.Errorf("%w: name: %q is a rule of a service level objective", ErrInvalid, r.Name)
-	case ok && w.source != SourceAPI:
-		return fmt.Errorf("%w: name: %q is a rule of the configuration", ErrInvalid, r.Name)
-	}
-	if err := errors.Join(e.circle(t, []Rule{r}), e.selects(ctx, tenant, r)); err != nil {
+	if err := errors.Join(taken(e.wanted(t), r.Name), e.circle(t, []Rule{r}), e.selects(ctx, tenant, r)); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write rule %s: %w", r.Name, err)
 	}
-	if err := e.opts.State.SaveRule(ctx, tenant, r.Name, b); err != nil {
+	if err := e.opts.State.SaveDocuments(ctx, tenant, []store.Document{{Kind: DocumentKind, Name: r.Name, Body: b}}); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -296,7 +293,10 @@ func (e *Evaluator) DeleteRule(ctx context.Context, tenant, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.opts.State.DeleteRule(ctx, tenant, name); err != nil {
+	if _, ok := t.api[name]; !ok {
+		return fmt.Errorf("rule %s: %w", name, store.ErrNotFound)
+	}
+	if err := e.opts.State.SaveDocuments(ctx, tenant, []store.Document{{Kind: DocumentKind, Name: name}}); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -319,19 +319,13 @@ func (e *Evaluator) load(ctx context.Context, t *tenant) error {
 	if t.loaded {
 		return nil
 	}
-	rules, err := e.opts.State.Rules(ctx, t.name)
+	api, err := e.stored(ctx, t.name)
 	if err != nil {
 		return err
 	}
 	alarms, err := e.opts.State.Alarms(ctx, t.name)
 	if err != nil {
 		return err
-	}
-	api := make(map[string]apiRule, len(rules))
-	for name, b := range rules {
-		r, err := ParseRule(b)
-		r.Name = name
-		api[name] = apiRule{r, err}
 	}
 	t.restored = make(map[string][]model.Alarm)
 	for _, a := range alarms {
@@ -340,6 +334,86 @@ func (e *Evaluator) load(ctx context.Context, t *tenant) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t.api, t.alarms, t.loaded = api, alarms, true
+	return nil
+}
+
+// stored reads a tenant's own rules.
+func (e *Evaluator) stored(ctx context.Context, tenant string) (map[string]apiRule, error) {
+	docs, err := e.opts.State.Documents(ctx, tenant, DocumentKind)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]apiRule, len(docs))
+	for _, d := range docs {
+		r, err := ParseRule(d.Body)
+		r.Name = d.Name
+		out[d.Name] = apiRule{r, err}
+	}
+	return out, nil
+}
+
+// Reload takes over a tenant's own rules as they are stored, after others stored some. Alarms of rules that stay keep their
+// states.
+func (e *Evaluator) Reload(ctx context.Context, tenant string) error {
+	e.run.Lock()
+	defer e.run.Unlock()
+	t, err := e.tenant(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	api, err := e.stored(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t.api = api
+	return nil
+}
+
+// Check says of rules, by name and as JSON, which of them SaveRule would refuse if all were saved together.
+func (e *Evaluator) Check(ctx context.Context, tenant string, bodies map[string][]byte) (map[string]error, error) {
+	e.run.Lock()
+	defer e.run.Unlock()
+	t, err := e.tenant(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	wrong := make(map[string]error)
+	all := make(map[string]Rule)
+	wanted := e.wanted(t)
+	for name, r := range wanted {
+		if r.err == nil {
+			all[name] = r.rule
+		}
+	}
+	for name, b := range bodies {
+		r, err := ParseRule(b)
+		if err == nil {
+			err = errors.Join(taken(wanted, name), e.selects(ctx, tenant, r))
+		}
+		if err != nil {
+			wrong[name] = err
+			continue
+		}
+		all[name] = r
+	}
+	for name, err := range cycles(all) {
+		if _, given := bodies[name]; given {
+			wrong[name] = errors.Join(wrong[name], fmt.Errorf("composite: %w", err))
+		}
+	}
+	return wrong, ctx.Err()
+}
+
+// taken tells who else has a rule of a name.
+func taken(wanted map[string]wantedRule, name string) error {
+	switch w, ok := wanted[name]; {
+	case ok && w.source == SourceSLO:
+		return fmt.Errorf("name: %q is a rule of a service level objective", name)
+	case ok && w.source != SourceAPI:
+		return fmt.Errorf("name: %q is a rule of the configuration", name)
+	}
 	return nil
 }
 

@@ -348,7 +348,7 @@ func TestAlarmsOfRulesThatAreGoneEnd(t *testing.T) {
 	m := &table{names: []string{"a"}, value: func(string, string, time.Time) float64 { return 20 }}
 	s := openState(t)
 	evaluate(t, newEvaluator(t, m, s, atOnce), 0, 1)
-	if err := s.SaveRule(t.Context(), model.DefaultTenant, "unreadable", []byte(`{"of a version": "to come"}`)); err != nil {
+	if err := s.SaveDocuments(t.Context(), model.DefaultTenant, []store.Document{{Kind: alarm.DocumentKind, Name: "unreadable", Body: []byte(`{"of a version": "to come"}`)}}); err != nil {
 		t.Fatal(err)
 	}
 	e := newEvaluator(t, m, s, alarm.Options{Delay: -1})

@@ -22,6 +22,7 @@ import (
 	"triage/internal/diagnose"
 	"triage/internal/incident"
 	"triage/internal/ingest"
+	"triage/internal/manifest"
 	"triage/internal/model"
 	"triage/internal/notify"
 	"triage/internal/record"
@@ -48,7 +49,10 @@ type Options struct {
 	// Incidents does what people do with incidents.
 	Incidents Incidents
 	SLOs      SLOs
-	Notify    Notifications
+	Manifests Manifests
+	// Token is what requests must carry that act on the world or read files, as a bearer's.
+	Token  string
+	Notify Notifications
 	// Record accepts a change as if it had been received.
 	Record func(ctx context.Context, tenant string, c model.Change) error
 	// Diagnose makes a verdict now, without storing it.
@@ -125,9 +129,14 @@ func tenant(header string) string {
 func problem(err error) error {
 	var bad *badRequest
 	var query *events.SQLError
+	var wrong manifest.Problems
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &wrong):
+		return huma.Error400BadRequest("the files cannot be applied", details(wrong)...)
+	case errors.Is(err, errNoToken):
+		return huma.Error401Unauthorized(err.Error())
 	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
 		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())

@@ -22,6 +22,7 @@ import (
 	"triage/internal/diagnose"
 	"triage/internal/incident"
 	"triage/internal/ingest"
+	"triage/internal/manifest"
 	"triage/internal/model"
 	"triage/internal/notify"
 	"triage/internal/slo"
@@ -246,6 +247,7 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	h := newHandler(t, api.Options{
 		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
+		Manifests: manifest.New(manifest.Options{State: st}), Token: "t0ken",
 		SLOs:      slo.New(slo.Options{Metrics: fakeMetrics{}, State: st, Rules: func(string, []alarm.Rule) {}}),
 		Incidents: incident.New(incident.Options{State: st}),
 		Record:    func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
@@ -361,6 +363,11 @@ var calls = []struct {
 	{"slo-history-of-no-objective", "GET", "/api/v1/slos/checkout/history?objective=2", "", "", 400},
 	{"slo-removed", "DELETE", "/api/v1/slos/checkout", "", "", 204},
 	{"slo-removed-missing", "DELETE", "/api/v1/slos/checkout", "", "", 404},
+	{"apply", "POST", "/api/v1/apply", `{"files":[{"name":"a.yml","text":"apiVersion: triage/v1\nkind: Alarm\nmetadata: {name: down}\nspec: {expr: up, compare: {op: '<', threshold: 1}}\n"}],"by":"ann"}`, "", 200},
+	{"apply-what-is-wrong", "POST", "/api/v1/apply", `{"files":[{"name":"a.yml","text":"apiVersion: triage/v1\nkind: Alarm\nmetadata: {name: down}\nspec:\n  exp: up\n"}]}`, "", 400},
+	{"export", "GET", "/api/v1/export?kind=Alarm", "", "", 200},
+	{"export-of-no-revision", "GET", "/api/v1/export?revision=7", "", "", 404},
+	{"revisions", "GET", "/api/v1/revisions", "", "", 200},
 	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
 	{"status", "GET", "/api/v1/status", "", "", 200},
 }
@@ -376,6 +383,7 @@ func TestGoldenAnswers(t *testing.T) {
 			if c.body != "" {
 				req.Header.Set("Content-Type", "application/json")
 			}
+			req.Header.Set("Authorization", "Bearer t0ken")
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -393,8 +401,8 @@ func TestGoldenAnswers(t *testing.T) {
 			}
 			var got bytes.Buffer
 			golden := filepath.Join("testdata", c.name+".json")
-			if strings.HasPrefix(res.Header.Get("Content-Type"), "text/markdown") {
-				golden = filepath.Join("testdata", c.name+".md")
+			if ext, ok := map[string]string{"text/markdown; charset=utf-8": ".md", "application/yaml": ".yml"}[res.Header.Get("Content-Type")]; ok {
+				golden = filepath.Join("testdata", c.name+ext)
 				got.Write(raw)
 			} else if err := json.Indent(&got, raw, "", "  "); err != nil {
 				t.Fatalf("%v in %s", err, raw)
@@ -470,6 +478,27 @@ func TestVerdictInTheFormAskedFor(t *testing.T) {
 		_ = res.Body.Close()
 		if got := res.Header.Get("Content-Type"); got != want {
 			t.Errorf("Accept %s gives %s, want %s", accept, got, want)
+		}
+	}
+}
+
+func TestWhatActsOnTheWorldNeedsTheToken(t *testing.T) {
+	srv := newServer(t)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/apply", `{"files":[{"name":"a","text":""}]}`}, {"GET", "/api/v1/export", ""},
+	} {
+		for authorization, want := range map[string]int{"": 401, "Bearer wrong": 401, "t0ken": 401, "Bearer ": 401, "Bearer t0ken": 200} {
+			req, _ := http.NewRequestWithContext(t.Context(), c.method, srv.URL+c.path, strings.NewReader(c.body))
+			req.Header.Set("Authorization", authorization)
+			req.Header.Set("Content-Type", "application/json")
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s %s with %q: status %d, want %d", c.method, c.path, authorization, res.StatusCode, want)
+			}
 		}
 	}
 }

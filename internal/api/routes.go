@@ -48,6 +48,9 @@ func (s *server) routes(a huma.API) {
 		o.Summary, o.DefaultStatus = "Remove a service level objective", http.StatusNoContent
 	})
 	get(a, "/api/v1/slos/{name}/history", "The burn rate of an objective in steps", s.sloHistory)
+	post(a, "/api/v1/apply", "Make alarms, objectives, silences and routes be what files declare", http.StatusOK, s.apply)
+	get(a, "/api/v1/export", "What is declared, as files that can be applied", s.export)
+	get(a, "/api/v1/revisions", "What was applied, newest first", s.revisions)
 	get(a, "/api/v1/receivers", "Who can be told of incidents", s.receivers)
 	post(a, "/api/v1/receivers/{name}/test", "Tell a receiver that it can be told", http.StatusOK, s.testReceiver)
 	get(a, "/api/v1/notifications", "Messages that wait and that were sent last, newest first", s.notifications)

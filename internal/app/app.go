@@ -125,7 +125,9 @@ type app struct {
 	diagnose  *diagnose.Diagnoser
 	notify    *notify.Manager
 	slos      *slo.Manager
-	rules     *promrules.Manager
+	// configured tells that the configuration says who is told, so that nobody else may.
+	configured atomic.Bool
+	rules      *promrules.Manager
 }
 
 type step struct {
@@ -277,7 +279,7 @@ func (a *app) startJudges(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	who, err := a.Config.notifier(a.Logger)
+	who, err := a.who(ctx, a.Config)
 	if err != nil {
 		return err
 	}
@@ -458,7 +460,12 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("prometheus API: %w", err)
 	}
+	token, err := a.token()
+	if err != nil {
+		return err
+	}
 	page, err := api.New(api.Options{
+		Manifests: a.declared(), Token: token,
 		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, SLOs: a.slos, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})
@@ -541,7 +548,7 @@ func (a *app) reload() {
 	}
 	var who *notify.Config
 	if err == nil {
-		who, err = next.notifier(a.Logger)
+		who, err = a.who(context.Background(), next)
 	}
 	if err == nil {
 		err = a.alarms.SetRules(next.Alarms.Rules)

@@ -29,6 +29,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
 	{"triage/internal/slo", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/slo", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
+	{"triage/internal/manifest", "triage/internal/api", "edges hand files over, and are not known"},
+	{"triage/internal/manifest", "triage/internal/store/", "what is declared is kept by the contract, so that engines can be exchanged"},
 	{"triage/internal/metricmath", "triage/", "metric math is a language, and knows nobody who has metrics"},
 	{"triage/internal/blackbox", "triage/internal/store/", "checks hand on what they see, and know no store"},
 	{"triage/internal/promrules", "triage/internal/store/", "rule files are evaluated over whatever holds the series"},

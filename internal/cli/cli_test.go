@@ -43,6 +43,9 @@ var routes = map[string]string{
 	"POST /api/v1/incidents/INC-2/silence":                "incident-silences.json",
 	"GET /api/v1/journal":                                 "journal.json",
 	"GET /api/v1/slos":                                    "slos.json",
+	"POST /api/v1/apply":                                  "apply.json",
+	"GET /api/v1/export":                                  "revisions.json",
+	"GET /api/v1/revisions":                               "revisions.json",
 	"GET /api/v1/slos/checkout":                           "slo.json",
 	"POST /api/v1/slos":                                   "rule.json",
 	"DELETE /api/v1/slos/checkout":                        "",
@@ -88,6 +91,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"title":"Not Found","status":404,"detail":"there is no such thing"}`)
 	case file == "":
 		w.WriteHeader(http.StatusNoContent)
+	case strings.Contains(string(body), "wrong.yml"):
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusBadRequest)
+		io.WriteString(w, `{"title":"Bad Request","status":400,"detail":"2 problems","errors":[{"location":"wrong.yml:3","message":"Alarm a: spec.expr: is missing"},{"message":"far too long"}]}`)
 	case file == "rule.json":
 		w.WriteHeader(http.StatusCreated)
 		w.Write(body)
@@ -149,6 +156,8 @@ func TestGolden(t *testing.T) {
 			"incident split INC-2 none --by ann", "incident silence INC-2 --by ann", "incident silence INC-2 --for 2h --by ann --note known", "incident silence INC-2 automatic-duration --for 2h --by ann",
 			"incident timeline INC-2", "incident timeline INC-2 --json", "incident postmortem INC-2 --lang ko", "incident merge INC-2", "incident ack INC-9 --by ann",
 			"journal --from -1h --incident INC-2", "journal --json"},
+		"apply": {"apply -f testdata/slo.yml --by ann --note 'begin again' --prune", "apply -f testdata/slo.yml --dry-run --by ann", "apply -f - --by ann --json", "apply -f testdata/nothing.yml",
+			"apply", "apply -f testdata/api/empty --by ann", "diff -f testdata/slo.yml", "diff -f testdata/wrong.yml", "diff -f testdata/none.yml", "export --kind Alarm", "revisions", "revisions --json"},
 		"slo": {"slo", "slo list --check", "slo --json", "slo show checkout", "slo show none", "slo put -f testdata/slo.yml", "slo put -f -", "slo put", "slo delete checkout"},
 		"alarms": {"alarms list", "alarms list --state ALARM --check", "alarms rules", "alarms history a1 --from -1h", "alarms put -f testdata/rules.yml",
 			"alarms put -f -", "alarms delete 'slow cart'", "alarms backtest testdata/rules.yml --from -1h --per-week 1",

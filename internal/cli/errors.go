@@ -33,7 +33,9 @@ func exitCodesTopic() *cobra.Command {
   2  the command line or a file it names is wrong
   3  the server cannot be reached
   4  what was asked for does not exist
-  5  --check found an open incident or an alarm in ALARM`,
+  5  --check found an open incident or an alarm in ALARM
+
+diff ends with 0 if nothing differs, with 1 if something does, and with 2 on any mistake or failure.`,
 	}
 }
 
@@ -100,6 +102,8 @@ func ExitCode(err error) int {
 		return exitUnreachable
 	case errors.As(err, &check):
 		return exitAlarm
+	case errors.Is(err, errDiffers):
+		return exitFailure
 	case client.NotFound(err):
 		return exitNotFound
 	}

@@ -40,6 +40,7 @@ running server (--server).`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return badUsage(cmd, err) })
 	root.AddCommand(
 		diagnoseCommand(o), incidentsCommand(o), alarmsCommand(o), sloCommand(o), notifyCommand(o), silencesCommand(o), changesCommand(o), journalCommand(o),
+		applyCommand(o), diffCommand(o), exportCommand(o), revisionsCommand(o),
 		queryCommand(o), traceCommand(o), logsCommand(o), exceptionsCommand(o), servicesCommand(o), statusCommand(o),
 		recordCommand(o), loadCommand(o), versionCommand(o, version), exitCodesTopic(),
 	)

@@ -301,6 +301,7 @@ const (
 	EntrySplit          EntryKind = "split"       // alarms went from the entry's incident to Ref
 	EntrySplitFrom      EntryKind = "split_from"  // the entry's incident began with alarms of Ref
 	EntrySilenced       EntryKind = "silenced"    // Ref is the silence
+	EntryApplied        EntryKind = "applied"     // Ref is the revision of what is declared in files
 )
 
 // Entry is one line of the journal: what somebody did, or what triage did by itself. It is written once and not changed.

@@ -35,6 +35,17 @@ type SNS struct {
 	Topic string `yaml:"topic"`
 }
 
+// RoutesKind is the kind of the document in which routes that were declared are kept; RoutesName is its name.
+const (
+	RoutesKind = "routes"
+	RoutesName = "default"
+)
+
+// Routes is an Alertmanager configuration as YAML.
+type Routes struct {
+	Alertmanager string `json:"alertmanager"`
+}
+
 // Config is who is told, how and when: an Alertmanager configuration, and what it has no place for.
 type Config struct {
 	alertmanager *config.Config

@@ -35,8 +35,8 @@ type Silence struct {
 	matchers labels.Matchers
 }
 
-// kindSilence is the kind of silences' documents.
-const kindSilence = "silence"
+// SilenceKind is the kind of silences' documents in the state store.
+const SilenceKind = "silence"
 
 // keepSilences is how long silences that are over are still listed.
 const keepSilences = 5 * 24 * time.Hour
@@ -61,11 +61,20 @@ func (s *Silence) compile() (err error) {
 	return nil
 }
 
+// Validate says what is wrong with a silence, whenever it holds.
+func (s Silence) Validate() error {
+	err := s.compile()
+	if !s.Ends.After(s.Starts) {
+		err = errors.Join(err, fmt.Errorf("ends: %s is not after starts", s.Ends.Format(time.RFC3339)))
+	}
+	return err
+}
+
 func (s *Silence) active(at time.Time) bool { return !at.Before(s.Starts) && at.Before(s.Ends) }
 
 // Silences lists a tenant's silences, those that end last first. Those that are over stay for some days.
 func (m *Manager) Silences(ctx context.Context, tenant string) ([]Silence, error) {
-	docs, err := m.opts.State.Documents(ctx, tenant, kindSilence)
+	docs, err := m.opts.State.Documents(ctx, tenant, SilenceKind)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +119,14 @@ func (m *Manager) putSilence(ctx context.Context, tenant string, s Silence) erro
 	if err != nil {
 		return err
 	}
-	docs := []store.Document{{Kind: kindSilence, Name: s.ID, Body: b}}
+	docs := []store.Document{{Kind: SilenceKind, Name: s.ID, Body: b}}
 	list, err := m.Silences(ctx, tenant)
 	if err != nil {
 		return err
 	}
 	for _, old := range list {
 		if old.ID != s.ID && m.opts.Now().Sub(old.Ends) > keepSilences {
-			docs = append(docs, store.Document{Kind: kindSilence, Name: old.ID})
+			docs = append(docs, store.Document{Kind: SilenceKind, Name: old.ID})
 		}
 	}
 	return m.opts.State.SaveDocuments(ctx, tenant, docs)

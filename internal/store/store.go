@@ -366,11 +366,6 @@ type State interface {
 	// Changes lists those that took effect within w, oldest first.
 	Changes(ctx context.Context, tenant string, w Window) ([]model.Change, error)
 
-	// SaveRule stores an alarm rule (its JSON) under its name, DeleteRule removes it (ErrNotFound if there is none).
-	SaveRule(ctx context.Context, tenant, name string, rule []byte) error
-	DeleteRule(ctx context.Context, tenant, name string) error
-	Rules(ctx context.Context, tenant string) (map[string][]byte, error)
-
 	// SaveAlarms stores the present state of alarms and, in the same transaction, transitions.
 	SaveAlarms(ctx context.Context, tenant string, alarms []model.Alarm, transitions []model.Transition) error
 	Alarms(ctx context.Context, tenant string) ([]model.Alarm, error)

@@ -39,49 +39,6 @@ func (s *Store) Changes(ctx context.Context, tenant string, w store.Window) ([]m
 		`SELECT body FROM change WHERE tenant = ? AND at >= ? AND at < ? ORDER BY at, id`, tenant, from, to)
 }
 
-// SaveRule implements store.State.
-func (s *Store) SaveRule(ctx context.Context, tenant, name string, rule []byte) error {
-	return s.tx(ctx, fmt.Sprintf("save rule %s", name), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO rule (tenant, name, body) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET body = excluded.body`, tenant, name, rule)
-		return err
-	})
-}
-
-// DeleteRule implements store.State.
-func (s *Store) DeleteRule(ctx context.Context, tenant, name string) error {
-	return s.tx(ctx, fmt.Sprintf("delete rule %s", name), func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `DELETE FROM rule WHERE tenant = ? AND name = ?`, tenant, name)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		return err
-	})
-}
-
-// Rules implements store.State.
-func (s *Store) Rules(ctx context.Context, tenant string) (map[string][]byte, error) {
-	type rule struct {
-		name string
-		body []byte
-	}
-	rules, err := list(ctx, s, "list rules", func(rows *sql.Rows) (r rule, err error) {
-		return r, rows.Scan(&r.name, &r.body)
-	}, `SELECT name, body FROM rule WHERE tenant = ?`, tenant)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string][]byte, len(rules))
-	for _, r := range rules {
-		out[r.name] = r.body
-	}
-	return out, nil
-}
-
 // SaveAlarms implements store.State. A transition that was saved before, by its ID, is not saved again, so that a caller
 // who doesn't know how a save ended can repeat it.
 func (s *Store) SaveAlarms(ctx context.Context, tenant string, alarms []model.Alarm, transitions []model.Transition) error {

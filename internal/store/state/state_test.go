@@ -73,7 +73,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 func TestJournalAndSync(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path)
-	if err := s.SaveRule(t.Context(), "a", "r", []byte("{}")); err != nil {
+	if err := s.SaveDocuments(t.Context(), "a", []store.Document{{Kind: "rule", Name: "r", Body: []byte("{}")}}); err != nil {
 		t.Fatal(err)
 	}
 	var mode string
@@ -140,10 +140,10 @@ func TestCancelledContext(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "state.db"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.SaveRule(ctx, "a", "r", nil); err == nil {
+	if err := s.SaveDocuments(ctx, "a", []store.Document{{Kind: "rule", Name: "r"}}); err == nil {
 		t.Error("a write with a cancelled context went well")
 	}
-	if err := s.SaveRule(t.Context(), "a", "r", []byte("{}")); err != nil {
+	if err := s.SaveDocuments(t.Context(), "a", []store.Document{{Kind: "rule", Name: "r", Body: []byte("{}")}}); err != nil {
 		t.Errorf("the writer is lost after a cancelled write: %v", err)
 	}
 }

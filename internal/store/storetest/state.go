@@ -28,7 +28,6 @@ func State(t *testing.T, open OpenState) {
 		run  func(t *testing.T, s store.State)
 	}{
 		{"changes", stateChanges},
-		{"rules", stateRules},
 		{"alarms and transitions", stateAlarms},
 		{"incidents", stateIncidents},
 		{"journal", stateJournal},
@@ -99,26 +98,6 @@ func stateChanges(t *testing.T, s store.State) {
 	ever, err := s.Changes(ctx, "a", store.Window{To: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
 	ok(t, err)
 	same(t, "a window may be wider than time", len(ever), 2)
-}
-
-func stateRules(t *testing.T, s store.State) {
-	ctx := t.Context()
-	ok(t, s.SaveRule(ctx, "a", "slow", []byte(`{"v":1}`)))
-	ok(t, s.SaveRule(ctx, "a", "slow", []byte(`{"v":2}`)))
-	ok(t, s.SaveRule(ctx, "b", "other", []byte(`{}`)))
-	rules, err := s.Rules(ctx, "a")
-	ok(t, err)
-	same(t, "rules", rules, map[string][]byte{"slow": []byte(`{"v":2}`)})
-	ok(t, s.DeleteRule(ctx, "a", "slow"))
-	if err := s.DeleteRule(ctx, "a", "slow"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("delete a rule again: %v, want ErrNotFound", err)
-	}
-	if err := s.DeleteRule(ctx, "a", "other"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("delete another tenant's rule: %v, want ErrNotFound", err)
-	}
-	rules, err = s.Rules(ctx, "a")
-	ok(t, err)
-	same(t, "rules after deletion", rules, map[string][]byte{})
 }
 
 // sampleAlarm is an alarm with every field set.

@@ -1,0 +1,231 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"triage/internal/alarm"
+	"triage/internal/notify"
+	"triage/internal/slo"
+)
+
+// apiVersion is of our own kinds.
+const apiVersion = "triage/v1"
+
+// kind is one kind of thing that can be declared. It is stored as a document of its owner's, which knows nothing of files.
+type kind struct {
+	name, apiVersion, document string
+	// read decodes a document strictly and gives its name and what is to be stored; paths of what is wrong begin at the root.
+	read func(decode func(any) error) (name string, body []byte, err error)
+	// spec gives what a stored document says, for writing it into a file; nil is the whole document.
+	spec func(body []byte) (any, error)
+}
+
+// kinds are in the order in which they are written.
+var kinds = []*kind{
+	{"Alarm", apiVersion, alarm.DocumentKind, readAlarm, specOfAlarm},
+	{"SLO", "openslo/v1", slo.DocumentKind, readSLO, nil},
+	{"Silence", apiVersion, notify.SilenceKind, readSilence, specOfSilence},
+	{"Routes", apiVersion, notify.RoutesKind, readRoutes, specOfRoutes},
+}
+
+func kindOf(version, name string) (*kind, error) {
+	var names []string
+	for _, k := range kinds {
+		if k.name == name {
+			if k.apiVersion != version {
+				return nil, fmt.Errorf("apiVersion %q: kind %s has apiVersion %s", version, name, k.apiVersion)
+			}
+			return k, nil
+		}
+		names = append(names, k.name)
+	}
+	return nil, fmt.Errorf("kind %q is none of %s", name, strings.Join(names, ", "))
+}
+
+// document is the form of our own kinds.
+type document[T any] struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+	Metadata   struct {
+		Name string `yaml:"name"`
+	} `yaml:"metadata"`
+	Spec T `yaml:"spec"`
+}
+
+// under puts what is wrong with a spec below it.
+func under(prefix string, err error) error {
+	var out []error
+	for _, e := range flatten(err) {
+		out = append(out, fmt.Errorf("%s%w", prefix, e))
+	}
+	return errors.Join(out...)
+}
+
+func readAlarm(decode func(any) error) (string, []byte, error) {
+	var d document[alarm.Rule]
+	if err := decode(&d); err != nil {
+		return d.Metadata.Name, nil, err
+	}
+	r := d.Spec
+	if r.Name != "" && r.Name != d.Metadata.Name {
+		return d.Metadata.Name, nil, fmt.Errorf("spec.name: %q is not metadata.name", r.Name)
+	}
+	if d.Metadata.Name == "" {
+		return "", nil, errors.New("metadata.name: is missing")
+	}
+	r.Name = d.Metadata.Name
+	r = r.WithDefaults()
+	if err := r.Validate(); err != nil {
+		return r.Name, nil, under("spec.", err)
+	}
+	b, err := json.Marshal(r)
+	return r.Name, b, err
+}
+
+func specOfAlarm(body []byte) (any, error) {
+	m, err := object(body)
+	delete(m, "name")
+	return m, err
+}
+
+func readSLO(decode func(any) error) (string, []byte, error) {
+	var s slo.SLO
+	if err := decode(&s); err != nil {
+		return s.Metadata.Name, nil, err
+	}
+	if err := s.Validate(); err != nil {
+		return s.Metadata.Name, nil, err
+	}
+	b, err := json.Marshal(s)
+	return s.Metadata.Name, b, err
+}
+
+// silence is what a silence says in a file; its name is its ID. Without starts it holds from when it is applied.
+type silence struct {
+	Matchers []string  `yaml:"matchers" json:"matchers"`
+	Starts   time.Time `yaml:"starts,omitempty" json:"starts,omitzero"`
+	Ends     time.Time `yaml:"ends" json:"ends"`
+	By       string    `yaml:"by,omitempty" json:"by,omitempty"`
+	Comment  string    `yaml:"comment,omitempty" json:"comment,omitempty"`
+}
+
+func readSilence(decode func(any) error) (string, []byte, error) {
+	var d document[silence]
+	if err := decode(&d); err != nil {
+		return d.Metadata.Name, nil, err
+	}
+	s := notify.Silence{ID: d.Metadata.Name, Matchers: d.Spec.Matchers, Starts: d.Spec.Starts.UTC(), Ends: d.Spec.Ends.UTC(), By: d.Spec.By, Comment: d.Spec.Comment}
+	var errs []error
+	if s.ID == "" {
+		errs = append(errs, errors.New("metadata.name: is missing"))
+	}
+	errs = append(errs, under("spec.", s.Validate()))
+	if err := errors.Join(errs...); err != nil {
+		return s.ID, nil, err
+	}
+	b, err := json.Marshal(s)
+	return s.ID, b, err
+}
+
+func specOfSilence(body []byte) (any, error) {
+	var s silence
+	if err := json.Unmarshal(body, &s); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return object(b)
+}
+
+func readRoutes(decode func(any) error) (string, []byte, error) {
+	var d document[map[string]any]
+	if err := decode(&d); err != nil {
+		return d.Metadata.Name, nil, err
+	}
+	if d.Metadata.Name != notify.RoutesName {
+		return d.Metadata.Name, nil, fmt.Errorf("metadata.name: %q is not %q: there is one tree of routes", d.Metadata.Name, notify.RoutesName)
+	}
+	if len(d.Spec) == 0 {
+		return notify.RoutesName, nil, errors.New("spec: is missing: an Alertmanager configuration")
+	}
+	text, err := yaml.Marshal(d.Spec) // with keys in order, whatever order they came in
+	if err != nil {
+		return notify.RoutesName, nil, fmt.Errorf("spec: %w", err)
+	}
+	b, err := json.Marshal(notify.Routes{Alertmanager: string(text)})
+	return notify.RoutesName, b, err
+}
+
+func specOfRoutes(body []byte) (any, error) {
+	var r notify.Routes
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
+	}
+	var spec map[string]any
+	return spec, yaml.Unmarshal([]byte(r.Alertmanager), &spec)
+}
+
+// object reads JSON so that numbers are written as they were: 1000000, not 1e+06.
+func object(b []byte) (map[string]any, error) {
+	var m map[string]any
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := dec.Decode(&m); err != nil {
+		return nil, err
+	}
+	return numbers(m).(map[string]any), nil
+}
+
+func numbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k := range v {
+			v[k] = numbers(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = numbers(v[i])
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		f, _ := v.Float64() // what JSON wrote is a number
+		return f
+	}
+	return v
+}
+
+// write gives a stored thing as a document in YAML.
+func (k *kind) write(name string, body []byte) (string, error) {
+	var doc any
+	if k.spec == nil {
+		m, err := object(body)
+		if err != nil {
+			return "", fmt.Errorf("%s %s: %w", k.name, name, err)
+		}
+		doc = m
+	} else {
+		spec, err := k.spec(body)
+		if err != nil {
+			return "", fmt.Errorf("%s %s: %w", k.name, name, err)
+		}
+		doc = map[string]any{"apiVersion": k.apiVersion, "kind": k.name, "metadata": map[string]any{"name": name}, "spec": spec}
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(doc); err != nil {
+		return "", fmt.Errorf("%s %s: %w", k.name, name, err)
+	}
+	return b.String(), nil
+}
