@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,8 @@ type options struct {
 	json  bool
 	seed  uint64
 	times int
+	// only says which questions are asked, profile where their CPU profile goes.
+	only, profile string
 }
 
 func parse() (o options, err error) {
@@ -66,6 +69,8 @@ func parse() (o options, err error) {
 	flag.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the telemetry is made from")
 	flag.IntVar(&o.times, "times", 5, "how often each question is asked")
+	flag.StringVar(&o.only, "only", "", "ask only questions whose name has this in it")
+	flag.StringVar(&o.profile, "cpu-profile", "", "where to write a CPU profile of the questions")
 	flag.Parse()
 	o.size, err = count(*size)
 	return o, err
@@ -103,7 +108,20 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	figures, err := measure(ctx, filepath.Join(o.dir, "store"), f, o.times)
+	if o.profile != "" {
+		file, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer func() {
+			pprof.StopCPUProfile()
+			err = errors.Join(err, file.Close())
+		}()
+	}
+	figures, err := measure(ctx, filepath.Join(o.dir, "store"), f, o)
 	if err != nil {
 		return err
 	}

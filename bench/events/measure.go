@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"triage/internal/model"
@@ -20,18 +21,19 @@ type questions struct {
 	store *events.Store
 	facts facts
 	times int
+	only  string
 	out   []figure
 }
 
 // measure asks the store what the goals speak of.
-func measure(ctx context.Context, dir string, f facts, times int) (out []figure, err error) {
+func measure(ctx context.Context, dir string, f facts, o options) (out []figure, err error) {
 	start := time.Now()
 	s, err := events.Open(ctx, events.Options{Dir: dir})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	q := &questions{ctx: ctx, store: s, facts: f, times: times}
+	q := &questions{ctx: ctx, store: s, facts: f, times: o.times, only: o.only}
 	opened := time.Since(start)
 	// The first question of each signal compares the blocks with their checksums.
 	if _, err := s.Health(ctx, "", store.Window{}); err != nil {
@@ -49,6 +51,9 @@ func measure(ctx context.Context, dir string, f facts, times int) (out []figure,
 
 // ask asks a question several times and notes the median.
 func (q *questions) ask(name string, goal time.Duration, times int, fn func(i int) error) error {
+	if !strings.Contains(name, q.only) {
+		return nil
+	}
 	took := make([]time.Duration, times)
 	cpu := cpuSeconds()
 	for i := range took {
@@ -171,6 +176,10 @@ func (q *questions) newest() error {
 
 // cancellation measures how soon a question returns after its context ended.
 func (q *questions) cancellation() error {
+	const name = "cancellation, slowest"
+	if !strings.Contains(name, q.only) {
+		return nil
+	}
 	failed := model.StatusError
 	random := rand.New(rand.NewPCG(q.facts.Seed, 4))
 	var took []time.Duration
@@ -212,7 +221,7 @@ func (q *questions) cancellation() error {
 	}
 	slices.Sort(took)
 	slowest := took[len(took)-1]
-	q.out = append(q.out, figure{Name: "cancellation, slowest", Seconds: slowest.Seconds(), Goal: 0.1,
+	q.out = append(q.out, figure{Name: name, Seconds: slowest.Seconds(), Goal: 0.1,
 		Note: fmt.Sprintf("%d questions, median %s", len(took), took[len(took)/2].Round(100*time.Microsecond))})
 	return nil
 }
