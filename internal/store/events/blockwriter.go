@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	rowGroupRows = 100_000 // measured: smaller groups cost more in footers than they save in pruning
-	batchRows    = 4096    // rows between looks at whether to stop
+	rowGroupRows = 100_000  // measured: smaller groups cost more in footers than they save in pruning
+	batchRows    = 4096     // rows between looks at whether to stop
+	pageBytes    = 64 << 10 // about, of a column: what is read at least to read one row
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -202,6 +203,7 @@ func (w *blockWriter) open() error {
 	properties := []parquet.WriterProperty{
 		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCompressionLevel(1),
 		parquet.WithMaxRowGroupLength(rowGroupRows), parquet.WithBloomFilterEnabled(false),
+		parquet.WithDataPageSize(pageBytes), parquet.WithPageIndexEnabled(true),
 		parquet.WithVersion(parquet.V2_LATEST), parquet.WithDataPageVersion(parquet.DataPageV1),
 		parquet.WithCreatedBy("triage"), parquet.WithMaxStatsSize(256),
 		parquet.WithEncodingFor("ts", parquet.Encodings.DeltaBinaryPacked),

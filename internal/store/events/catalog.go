@@ -85,6 +85,7 @@ type catalog struct {
 	nextID, flushed uint64
 
 	filters filterCatalog // guards itself
+	footers footers       // guards itself
 }
 
 func (c *catalog) all() []*block {

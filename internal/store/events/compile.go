@@ -28,8 +28,9 @@ type compiler struct {
 
 // operand is one place where an attribute's value may be.
 type operand struct {
-	sql string
-	typ columnType // typeNone: typed text out of rest
+	sql    string
+	typ    columnType // typeNone: typed text out of rest
+	column string     // its name, or the key in rest
 }
 
 // union writes one SELECT for each set of blocks for which fn gives the same columns and condition, joined by UNION ALL;
@@ -108,7 +109,7 @@ func (c *compiler) attr(key string, variants bool) []operand {
 	add := func(name string) {
 		if col := c.layout.column(name); col != nil {
 			c.refs[name] = col.Type.String()
-			out = append(out, operand{ident(name), col.Type})
+			out = append(out, operand{ident(name), col.Type, name})
 		}
 		restName := name
 		if p, k, ok := splitName(name); ok {
@@ -116,7 +117,7 @@ func (c *compiler) attr(key string, variants bool) []operand {
 		}
 		if c.layout.inRest(restName) {
 			c.refs["rest"] = "MAP"
-			out = append(out, operand{"rest[" + quote(restName) + "]", typeNone})
+			out = append(out, operand{"rest[" + quote(restName) + "]", typeNone, restName})
 		}
 	}
 	for i, p := range prefixes {
@@ -127,7 +128,7 @@ func (c *compiler) attr(key string, variants bool) []operand {
 			}
 		}
 		if i == 1 && (key == "service.name" || variants && normal(key) == "service_name") {
-			out = append(out, operand{"service", typeText})
+			out = append(out, operand{"service", typeText, "service"})
 		}
 	}
 	return out
@@ -246,24 +247,6 @@ func (c *compiler) firstText(keys ...string) string {
 	return "coalesce(" + strings.Join(texts, ",") + ",NULL)"
 }
 
-// attrEquals compares the first place where a row has the attribute with the text of a value.
-func (c *compiler) attrEquals(key, value string) string {
-	ops := c.attr(key, false)
-	switch len(ops) {
-	case 0:
-		return "false"
-	case 1:
-		return ops[0].equals(value)
-	}
-	var b strings.Builder
-	b.WriteString("(CASE")
-	for _, o := range ops {
-		fmt.Fprintf(&b, " WHEN %s IS NOT NULL THEN %s", o.sql, o.equals(value))
-	}
-	b.WriteString(" ELSE false END)")
-	return b.String()
-}
-
 // literal writes a number so that SQL takes it as a BIGINT: the least one has no literal of its own.
 func literal(i int64) string {
 	if i == math.MinInt64 {
@@ -322,61 +305,77 @@ func between(from, to int64) string {
 	return "ts>=" + literal(from) + " AND ts<=" + literal(to)
 }
 
-// selection is the condition of a Selection; false when no row of the block can meet it.
+// selection is the condition of a Selection as SQL; false when no row of the block can meet it.
 func (c *compiler) selection(sel *store.Selection) (where string, ok bool) {
+	cond, ok := c.selected(sel)
+	return cond.sql(), ok
+}
+
+// selected is the condition of a Selection; false when no row of the block can meet it.
+func (c *compiler) selected(sel *store.Selection) (cond condition, ok bool) {
 	from, to := bounds(sel.Window)
 	if c.layout.MinTime > to || c.layout.MaxTime < from {
-		return "false", false
+		return constant(false), false
 	}
-	conds := []string{between(from, to)}
-	add := func(format string, args ...any) { conds = append(conds, fmt.Sprintf(format, args...)) }
+	conds := allOf{within{"ts", from, to}}
 	if sel.Service != "" {
 		if !c.layout.mayHave(sel.Service) {
-			return "false", false
+			return constant(false), false
 		}
-		add("service=%s", quote(clean(sel.Service)))
+		conds = append(conds, exactly(operand{"service", typeText, "service"}, clean(sel.Service)))
 	}
 	if sel.Operation != "" {
-		add("name=%s", quote(clean(sel.Operation)))
+		conds = append(conds, exactly(operand{"name", typeText, "name"}, clean(sel.Operation)))
 	}
 	if len(sel.Kinds) > 0 {
-		kinds := make([]string, len(sel.Kinds))
-		for i, k := range sel.Kinds {
-			kinds[i] = strconv.Itoa(int(k))
+		var kinds anyOf
+		for _, k := range sel.Kinds {
+			kinds = append(kinds, within{"kind", int64(k), int64(k)})
 		}
-		add("kind IN (%s)", strings.Join(kinds, ","))
+		conds = append(conds, kinds)
 	}
 	if sel.MinDuration > 0 {
 		if c.layout.MaxDuration < int64(sel.MinDuration) {
-			return "false", false
+			return constant(false), false
 		}
-		add("duration>=%d", int64(sel.MinDuration))
+		conds = append(conds, within{"duration", int64(sel.MinDuration), math.MaxInt64})
 	}
 	if sel.MaxDuration > 0 {
-		add("duration<%d", int64(sel.MaxDuration))
+		conds = append(conds, within{"duration", math.MinInt64, int64(sel.MaxDuration) - 1})
 	}
 	if sel.Status != nil {
-		add("status=%d", *sel.Status)
+		conds = append(conds, within{"status", int64(*sel.Status), int64(*sel.Status)})
 	}
 	if sel.NotStatus != nil {
-		add("status<>%d", *sel.NotStatus)
+		conds = append(conds, opposite{within{"status", int64(*sel.NotStatus), int64(*sel.NotStatus)}})
 	}
-	bad := fmt.Sprintf("status=%d", model.StatusError)
+	bad := anyOf{within{"status", int64(model.StatusError), int64(model.StatusError)}}
 	if sel.BadDuration > 0 {
-		bad = fmt.Sprintf("(%s OR duration>=%d)", bad, int64(sel.BadDuration))
+		bad = append(bad, within{"duration", int64(sel.BadDuration), math.MaxInt64})
 	}
 	if sel.Bad {
-		add("%s", bad)
+		conds = append(conds, bad)
 	}
 	if sel.Good {
-		add("NOT %s", bad)
+		conds = append(conds, opposite{bad})
 	}
 	for _, a := range sel.Attrs {
-		cond := c.attrEquals(a.Key, a.Value)
-		if cond == "false" {
-			return "false", false
+		places := c.attr(a.Key, false)
+		if len(places) == 0 {
+			return constant(false), false
 		}
-		add("%s", cond)
+		var first firstOf
+		for _, o := range places {
+			first = append(first, exactly(o, a.Value))
+		}
+		if len(first) > 1 {
+			conds = append(conds, first)
+			continue
+		}
+		if first[0].sql() == "false" {
+			return constant(false), false
+		}
+		conds = append(conds, first[0])
 	}
-	return strings.Join(conds, " AND "), true
+	return conds, true
 }

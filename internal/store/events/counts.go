@@ -10,16 +10,6 @@ import (
 	"triage/internal/store"
 )
 
-// SpanCounts counts spans. See store.Events.
-func (s *Store) SpanCounts(ctx context.Context, q store.CountQuery) ([]store.CountStat, error) {
-	return promptly(ctx, func() ([]store.CountStat, error) { return s.countRows(ctx, spans, "span_counts", q) })
-}
-
-// LogCounts counts log records. See store.Events.
-func (s *Store) LogCounts(ctx context.Context, q store.CountQuery) ([]store.CountStat, error) {
-	return promptly(ctx, func() ([]store.CountStat, error) { return s.countRows(ctx, logs, "log_counts", q) })
-}
-
 func (s *Store) countRows(ctx context.Context, p signal, question string, q store.CountQuery) ([]store.CountStat, error) {
 	switch {
 	case q.Limit < 1:
@@ -62,7 +52,8 @@ func (s *Store) countRows(ctx context.Context, p signal, question string, q stor
 		}
 		c.need = c.needs(q.Where)
 		stretches, whole := s.catalog.filters.stretches(c.block, c.need)
-		if !whole && len(stretches) == 0 || cond == "false" {
+		where := cond.sql()
+		if !whole && len(stretches) == 0 || where == "false" {
 			return "", "", false
 		}
 		if !whole {
@@ -75,7 +66,7 @@ func (s *Store) countRows(ctx context.Context, p signal, question string, q stor
 		if p == spans {
 			columns = append(columns, "status", "duration")
 		}
-		return strings.Join(columns, ","), between(from, to) + " AND " + cond, true
+		return strings.Join(columns, ","), between(from, to) + " AND " + where, true
 	})
 	if failed != nil {
 		return nil, failed

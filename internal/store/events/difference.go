@@ -29,9 +29,7 @@ const (
 	enoughToSay = 10
 )
 
-// AttributeDifference compares how often attribute values occur in two selections. See store.Questions. Own attributes
-// stand before the resource's; a resource's attribute counts only if its value varies.
-func (s *Store) AttributeDifference(ctx context.Context, q store.DifferenceQuery) (store.Difference, error) {
+func (s *Store) attributeDifference(ctx context.Context, q store.DifferenceQuery) (store.Difference, error) {
 	end, err := s.begin(ctx, "attribute_difference")
 	if err != nil {
 		return store.Difference{}, err
@@ -78,10 +76,8 @@ type difference struct {
 	out      store.Difference
 	// everyA and everyB say that of the selection's traces only each so manieth is looked at; 0 and 1 are all.
 	everyA, everyB int64
-	// noA and noB leave a selection out, and with it the time that it takes.
-	noA, noB bool
-	// only, if not nil, are the row groups looked at.
-	only groupSample
+	// noB leaves B out, and with it the time that it takes.
+	noB bool
 }
 
 // picked is the condition that a span's trace is one of those looked at.
@@ -122,32 +118,19 @@ func (d *difference) candidates() []string {
 
 // rows is the SQL of the spans of either selection: columns, then duration, in_a and in_b.
 func (d *difference) rows(columns func(*compiler) (string, bool)) string {
-	options := ""
-	if d.only != nil {
-		options = ",file_row_number=true,filename=true"
-	}
-	return unionWith(options, d.blocks, spans, func(c *compiler) (string, string, bool) {
+	return union(spans, d.blocks, func(c *compiler) (string, string, bool) {
 		a, okA := c.selection(&d.query.A)
 		b, okB := c.selection(&d.query.B)
-		if d.noA {
-			a, okA = "false", false
-		}
 		if d.noB {
 			b, okB = "false", false
 		}
-		if d.only != nil {
-			c.stretches = d.only[c.block]
-		}
-		if !okA && !okB || d.only != nil && len(c.stretches) == 0 {
+		if !okA && !okB {
 			return "", "", false
 		}
 		a, b = fmt.Sprintf("(%s) AND %s", a, picked(d.everyA)), fmt.Sprintf("(%s) AND %s", b, picked(d.everyB))
 		where := fmt.Sprintf("((%s) OR (%s))", a, b)
-		switch { // DuckDB rules row groups out by a condition on time, but not by one within an OR
-		case d.noB:
+		if d.noB { // DuckDB rules row groups out by a condition on time, but not by one within an OR
 			where = a
-		case d.noA:
-			where = b
 		}
 		cols, ok := columns(c)
 		return fmt.Sprintf("%s,duration,coalesce(%s,false) in_a,coalesce(%s,false) in_b", cols, a, b), where, ok
@@ -201,43 +184,16 @@ func (d *difference) totals(ctx context.Context) error {
 // choose keeps the keys most frequent in a sample of A, without those that have a new value nearly every time: grouping by
 // these would cost more than all others together.
 func (d *difference) choose(ctx context.Context) error {
-	var columns []string
-	for i := range d.keys {
-		columns = append(columns, fmt.Sprintf("count(k%d),count(DISTINCT k%[1]d)", i))
-	}
-	most := int64(sample)
-	if d.query.FromTrace {
-		most = traceSample
-	}
-	some := *d
-	some.noB = true
-	if some.only = d.someOfA(most); some.only == nil {
-		some.everyA = (d.out.A + most - 1) / most
-	}
-	var q string
-	if d.query.FromTrace {
-		q = some.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
-		q = fmt.Sprintf("SELECT * EXCLUDE (duration,in_a,in_b) FROM (%s) WHERE in_a", q)
-		if entries := some.entries(); entries != "" {
-			q += fmt.Sprintf(" UNION ALL SELECT * EXCLUDE (trace_hi,trace_lo) FROM (%s)", entries)
-		}
-		q = fmt.Sprintf("SELECT %s FROM (%s)", strings.Join(columns, ","), q)
-	} else {
-		rows := some.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
-		q = fmt.Sprintf("SELECT %s FROM (%s)", strings.Join(columns, ","), rows)
-	}
 	present, distinct := make([]int64, len(d.keys)), make([]int64, len(d.keys))
-	if q != "" {
-		err := d.store.engine.query(ctx, q, func(scan func(...any) error) error {
-			var to []any
-			for i := range d.keys {
-				to = append(to, &present[i], &distinct[i])
-			}
-			return scan(to...)
-		})
-		if err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case d.query.FromTrace:
+		err = d.presentInTraces(ctx, present)
+	case d.out.A > 0:
+		present, distinct, err = d.present(ctx, sample)
+	}
+	if err != nil {
+		return err
 	}
 	var order []int
 	for i := range d.keys {
@@ -253,6 +209,29 @@ func (d *difference) choose(ctx context.Context) error {
 	}
 	d.keys = chosen
 	return nil
+}
+
+// presentInTraces counts in how many of some spans of A, and of the entry spans of their traces, each key has a value.
+func (d *difference) presentInTraces(ctx context.Context, present []int64) error {
+	some := *d
+	some.noB = true
+	some.everyA = (d.out.A + traceSample - 1) / traceSample
+	var columns []string
+	var to []any
+	for i := range d.keys {
+		columns = append(columns, fmt.Sprintf("count(k%d)", i))
+		to = append(to, &present[i])
+	}
+	q := some.rows(func(c *compiler) (string, bool) { return d.keyColumns(c), true })
+	if q == "" {
+		return nil
+	}
+	q = fmt.Sprintf("SELECT * EXCLUDE (duration,in_a,in_b) FROM (%s) WHERE in_a", q)
+	if entries := some.entries(); entries != "" {
+		q += fmt.Sprintf(" UNION ALL SELECT * EXCLUDE (trace_hi,trace_lo) FROM (%s)", entries)
+	}
+	q = fmt.Sprintf("SELECT %s FROM (%s)", strings.Join(columns, ","), q)
+	return d.store.engine.query(ctx, q, func(scan func(...any) error) error { return scan(to...) })
 }
 
 // valueCount is one value of a key with what is counted of it.
@@ -309,44 +288,6 @@ func (d *difference) values(ctx context.Context) error {
 		d.out.Values = d.out.Values[:min(len(d.out.Values), limit)]
 	}
 	return nil
-}
-
-// ofSpans counts what the selected spans say themselves.
-func (d *difference) ofSpans(ctx context.Context) ([]valueCount, error) {
-	if d.out.B > d.store.opts.sampleAbove {
-		return d.sampled(ctx)
-	}
-	return d.grouped(ctx)
-}
-
-// grouped counts all selected spans by the values of each key.
-func (d *difference) grouped(ctx context.Context) ([]valueCount, error) {
-	var parts []string
-	for i, k := range d.keys {
-		rows := d.rows(func(c *compiler) (string, bool) {
-			text := c.attrText(k)
-			return text + " v", text != "NULL::VARCHAR"
-		})
-		if rows == "" {
-			continue
-		}
-		parts = append(parts, fmt.Sprintf(`SELECT %d k,v,coalesce(sum(n) FILTER (in_a),0)::BIGINT a,coalesce(sum(n) FILTER (in_b),0)::BIGINT b,
-  coalesce(sum(s) FILTER (in_a),0)/1e9 sa,coalesce(sum(s) FILTER (in_b),0)/1e9 sb
-  FROM (SELECT v,in_a,in_b,count(*) n,sum(duration) s FROM (%s) WHERE v IS NOT NULL GROUP BY v,in_a,in_b) GROUP BY v`, i, rows))
-	}
-	if len(parts) == 0 {
-		return nil, nil
-	}
-	var out []valueCount
-	err := d.store.engine.query(ctx, strings.Join(parts, "\nUNION ALL\n"), func(scan func(...any) error) error {
-		var v valueCount
-		if err := scan(&v.key, &v.value, &v.a, &v.b, &v.secondsA, &v.secondsB); err != nil {
-			return err
-		}
-		out = append(out, v)
-		return nil
-	})
-	return out, err
 }
 
 // constants are the keys that only resources have.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"triage/internal/model"
 	"triage/internal/store"
 	"triage/internal/store/storetest"
 )
@@ -45,4 +46,30 @@ func TestContract(t *testing.T) {
 			})
 		})
 	}
+}
+
+// flushing makes a block of each batch.
+type flushing struct{ *Store }
+
+func (s flushing) Append(ctx context.Context, b *model.Batch) (bool, error) {
+	stored, err := s.Store.Append(ctx, b)
+	if err == nil {
+		err = s.flushAll(ctx)
+	}
+	return stored, err
+}
+
+// TestContractOfMany runs the suite's part for many spans with sketches and samples from few on.
+func TestContractOfMany(t *testing.T) {
+	storetest.ManyEvents(t, func(t *testing.T) store.Events {
+		s := openTest(t, t.TempDir(), func(o *Options) {
+			o.sketchFrom, o.sketchRows, o.sampleAbove, o.sampleOf = 1, 1, 10_000, 8000
+		})
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return flushing{s}
+	})
 }

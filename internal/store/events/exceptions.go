@@ -59,8 +59,7 @@ type occurrence struct {
 	service, version, operation, user string
 }
 
-// Exceptions groups exceptions. See store.Events.
-func (s *Store) Exceptions(ctx context.Context, q store.ExceptionQuery) (page store.Page[model.ExceptionGroup], err error) {
+func (s *Store) exceptions(ctx context.Context, q store.ExceptionQuery) (page store.Page[model.ExceptionGroup], err error) {
 	if q.Limit < 1 {
 		return page, fmt.Errorf("exceptions: limit %d is less than 1", q.Limit)
 	}

@@ -114,28 +114,38 @@ func readFilterIndex(b *block) (groups []groupFilters, err error) {
 	return groups, nil
 }
 
-// stretches are the numbers of rows, first and last, of a block in which rows may be that need; whole if that is all of it.
-func (c *filterCatalog) stretches(b *block, n need) (runs [][2]int64, whole bool) {
-	if n == nil {
-		return nil, true
-	}
-	if b.layout.Filters == nil {
-		return nil, true
+// possible tells which row groups of a block may have rows that need; known is false if all may.
+func (c *filterCatalog) possible(b *block, n need) (may []bool, known bool) {
+	if n == nil || b.layout.Filters == nil {
+		return nil, false
 	}
 	groups := c.of(b)
 	if groups == nil {
-		return nil, true
+		return nil, false
 	}
 	f, err := os.Open(b.path)
 	if err != nil {
-		return nil, true // the query will say why
+		return nil, false // the query will say why
 	}
 	defer f.Close()
-	whole = true
-	rows := b.layout.Filters.Rows
+	may = make([]bool, len(groups))
 	for i, g := range groups {
 		g.traces.file, g.words.file = f, f
-		if !n(g) {
+		may[i] = n(g)
+	}
+	return may, true
+}
+
+// stretches are the numbers of rows, first and last, of a block in which rows may be that need; whole if that is all of it.
+func (c *filterCatalog) stretches(b *block, n need) (runs [][2]int64, whole bool) {
+	may, known := c.possible(b, n)
+	if !known {
+		return nil, true
+	}
+	whole = true
+	rows := b.layout.Filters.Rows
+	for i, m := range may {
+		if !m {
 			whole = false
 			continue
 		}

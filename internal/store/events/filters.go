@@ -304,11 +304,7 @@ func (c *compiler) needMatch(m search.Match) need {
 		if o.typ != typeText {
 			return nil
 		}
-		name := o.sql
-		if strings.HasPrefix(name, `"`) { // undo ident
-			name = strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
-		}
-		columns = append(columns, name)
+		columns = append(columns, o.column)
 	}
 	return needValue(value, columns...)
 }

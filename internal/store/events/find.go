@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -18,7 +15,8 @@ import (
 )
 
 // Whole rows are found in two steps: first the few columns that decide, then the rows themselves by their numbers, so
-// that wide columns are read only where there is a row to return.
+// that wide columns are read only where there is a row to return. DuckDB takes the first step where a search needs its
+// functions (newestBySQL); all else is read here.
 
 // hit is a row that was found.
 type hit struct {
@@ -74,45 +72,10 @@ func (s *Store) find(ctx context.Context, p signal, bs []*block, limit int, wher
 	return hits, err
 }
 
-// fetch reads whole rows by their numbers and hands them on by block, in any order within it.
-func (s *Store) fetch(ctx context.Context, hits []hit, fn func(*block, arrow.RecordBatch) error) error {
-	byBlock := map[*block][]int64{}
-	var order []*block
-	for _, h := range hits {
-		if byBlock[h.block] == nil {
-			order = append(order, h.block)
-		}
-		byBlock[h.block] = append(byBlock[h.block], h.number)
-	}
-	for _, b := range order {
-		numbers := byBlock[b]
-		slices.Sort(numbers)
-		// One scan for each row group: a range over several would read all between them.
-		var scans []string
-		for len(numbers) > 0 {
-			group, end := numbers[0]/rowGroupRows, 1
-			for end < len(numbers) && numbers[end]/rowGroupRows == group {
-				end++
-			}
-			list := make([]string, end)
-			for i, n := range numbers[:end] {
-				list[i] = strconv.FormatInt(n, 10)
-			}
-			scans = append(scans, fmt.Sprintf("SELECT * FROM read_parquet(%s,file_row_number=true) WHERE file_row_number BETWEEN %d AND %d AND file_row_number IN (%s)",
-				fileList([]*block{b}), numbers[0], numbers[end-1], strings.Join(list, ",")))
-			numbers = numbers[end:]
-		}
-		if err := s.engine.batches(ctx, strings.Join(scans, "\nUNION ALL\n"), func(rec arrow.RecordBatch) error { return fn(b, rec) }); err != nil {
-			return fmt.Errorf("read block %s: %w", b.path, err)
-		}
-	}
-	return nil
-}
-
 func (s *Store) fetchSpans(ctx context.Context, hits []hit) ([]model.Span, error) {
 	out := make([]model.Span, 0, len(hits))
 	var r rowReader
-	err := s.fetch(ctx, hits, func(_ *block, rec arrow.RecordBatch) error {
+	err := s.fetch(ctx, hits, func(rec arrow.RecordBatch) error {
 		rows, err := r.spans(rec)
 		out = append(out, rows...)
 		return err
@@ -123,7 +86,7 @@ func (s *Store) fetchSpans(ctx context.Context, hits []hit) ([]model.Span, error
 func (s *Store) fetchLogs(ctx context.Context, hits []hit) ([]model.LogRecord, error) {
 	out := make([]model.LogRecord, 0, len(hits))
 	var r rowReader
-	err := s.fetch(ctx, hits, func(_ *block, rec arrow.RecordBatch) error {
+	err := s.fetch(ctx, hits, func(rec arrow.RecordBatch) error {
 		rows, err := r.logs(rec)
 		out = append(out, rows...)
 		return err
@@ -131,8 +94,7 @@ func (s *Store) fetchLogs(ctx context.Context, hits []hit) ([]model.LogRecord, e
 	return out, err
 }
 
-// Trace returns the spans of one trace in order of start. See store.Events.
-func (s *Store) Trace(ctx context.Context, tenant string, id model.TraceID) ([]model.Span, error) {
+func (s *Store) oneTrace(ctx context.Context, tenant string, id model.TraceID) ([]model.Span, error) {
 	end, err := s.begin(ctx, "trace")
 	if err != nil {
 		return nil, err
@@ -162,8 +124,7 @@ func compareTraces(a, b model.TraceID) int {
 	return cmp.Or(cmp.Compare(a.Hi(), b.Hi()), cmp.Compare(a.Lo(), b.Lo()))
 }
 
-// Traces returns the spans of several traces. See store.Events.
-func (s *Store) Traces(ctx context.Context, tenant string, ids []model.TraceID, w store.Window, limit int) ([]model.Span, error) {
+func (s *Store) manyTraces(ctx context.Context, tenant string, ids []model.TraceID, w store.Window, limit int) ([]model.Span, error) {
 	end, err := s.begin(ctx, "traces")
 	if err != nil {
 		return nil, err
@@ -202,27 +163,14 @@ func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceI
 		return nil, nil, err
 	}
 	wanted := make(map[model.TraceID]bool, len(ids))
-	halves := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if !wanted[id] {
-			wanted[id] = true
-			halves = append(halves, strconv.FormatUint(id.Lo(), 10))
-		}
+		wanted[id] = true
 	}
-	cond := fmt.Sprintf("trace_lo IN (%s) AND %s", strings.Join(halves, ","), between(from, to))
-	if len(wanted) == 1 {
-		cond = fmt.Sprintf("trace_lo=%d AND trace_hi=%d AND %s", ids[0].Lo(), ids[0].Hi(), between(from, to))
-	}
-	seek := needTraces(slices.Collect(maps.Keys(wanted)))
-	hits, err := s.find(ctx, spans, snap.blocks, 0, func(c *compiler) (string, bool, error) {
-		c.need = seek
-		return cond, true, nil
-	})
+	hits, err := s.findTraces(ctx, snap.blocks, wanted, from, to)
 	if err != nil {
 		snap.release()
 		return nil, nil, err
 	}
-	hits = slices.DeleteFunc(hits, func(h hit) bool { return !wanted[h.trace] })
 	if err := s.incompleteTrace(ctx, snap, tenant, hits, len(wanted), from, to); err != nil {
 		snap.release()
 		return nil, nil, err
@@ -230,24 +178,7 @@ func (s *Store) traceHits(ctx context.Context, tenant string, ids []model.TraceI
 	return hits, snap.release, nil
 }
 
-// Spans returns spans newest first. See store.Events.
-func (s *Store) Spans(ctx context.Context, q store.Query) (store.Page[model.Span], error) {
-	return promptly(ctx, func() (store.Page[model.Span], error) {
-		if search.HasRelation(q.Where) {
-			return s.relatedSpans(ctx, q)
-		}
-		return newestRows(ctx, s, spans, "spans", q, s.fetchSpans, spanKey)
-	})
-}
-
-// Logs returns log records newest first. See store.Events.
-func (s *Store) Logs(ctx context.Context, q store.Query) (store.Page[model.LogRecord], error) {
-	return promptly(ctx, func() (store.Page[model.LogRecord], error) {
-		return newestRows(ctx, s, logs, "logs", q, s.fetchLogs, func(x model.LogRecord) (int64, uint64) { return x.Time, x.SpanID.Uint64() })
-	})
-}
-
-// newestRows walks the blocks backwards in time until it has one row more than the limit.
+// newestRows is a page of the newest rows that match.
 func newestRows[T any](ctx context.Context, s *Store, p signal, question string, q store.Query,
 	fetch func(context.Context, []hit) ([]T, error), key func(T) (int64, uint64)) (page store.Page[T], err error) {
 	if q.Limit < 1 {
@@ -292,16 +223,37 @@ func pageOf[T any](ctx context.Context, hits []hit, limit int, fetch func(contex
 // spanKey is what spans of a page are ordered by.
 func spanKey(x model.Span) (int64, uint64) { return x.Start, x.SpanID.Uint64() }
 
-// firstStep is about how many rows the first step of a search reads; while too little is found, each step reads twice as
-// many as the one before.
-const firstStep = 1_000_000
+// The first step of a search by SQL reads about firstStep rows; while too little is found, each step reads twice as many as
+// the one before, up to longestStep, because between steps it is told how far the search is.
+const (
+	firstStep   = 1_000_000
+	longestStep = 4_000_000
+)
 
 // newest finds the newest rows that match, one more than the limit if there are so many.
 func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query, from, to int64) ([]hit, error) {
+	conds := map[*block]condition{}
+	for _, b := range bs {
+		c := &compiler{signal: p, layout: b.layout, refs: map[string]string{}, block: b}
+		cond, err := c.matches(q.Where)
+		if err != nil {
+			return nil, err
+		}
+		if !cond.testable() || s.opts.onlySQL {
+			return s.newestBySQL(ctx, p, bs, q, from, to)
+		}
+		conds[b] = cond
+	}
+	return s.newestTested(ctx, p, conds, q, from, to)
+}
+
+// newestBySQL is newest for searches that DuckDB decides. It walks the blocks backwards in time.
+func (s *Store) newestBySQL(ctx context.Context, p signal, bs []*block, q store.Query, from, to int64) ([]hit, error) {
 	slices.SortFunc(bs, func(a, b *block) int { return cmp.Compare(b.layout.MaxTime, a.layout.MaxTime) })
 	want := q.Limit + 1
 	var hits []hit
-	for most := int64(firstStep); len(bs) > 0; most *= 2 {
+	store.NoteProgress(ctx, 0, rowsOf(bs))
+	for most := int64(firstStep); len(bs) > 0; most = min(2*most, longestStep) {
 		oldest := from
 		if len(hits) >= want {
 			oldest = max(from, hits[want-1].ts)
@@ -310,23 +262,30 @@ func (s *Store) newest(ctx context.Context, p signal, bs []*block, q store.Query
 			}
 		}
 		var step []*block
+		passed := int64(0)
 		for rows := int64(0); len(bs) > 0; bs = bs[1:] {
 			n := s.mayMatch(p, bs[0], q.Where)
 			if rows > 0 && rows+n > most {
 				break
 			}
+			passed += bs[0].layout.Rows
 			if n > 0 {
 				step, rows = append(step, bs[0]), rows+n
 			}
 		}
 		found, err := s.find(ctx, p, step, want, func(c *compiler) (string, bool, error) {
 			cond, err := c.matches(q.Where)
+			if err != nil {
+				return "", false, err
+			}
 			c.need = c.needs(q.Where)
-			return between(oldest, to) + " AND " + cond, err == nil && cond != "false", err
+			where := cond.sql()
+			return between(oldest, to) + " AND " + where, where != "false", nil
 		})
 		if err != nil {
 			return nil, err
 		}
+		store.NoteProgress(ctx, passed, 0)
 		hits = append(hits, found...)
 		slices.SortStableFunc(hits, func(a, b hit) int {
 			return cmp.Or(cmp.Compare(b.ts, a.ts), cmp.Compare(b.number, a.number))

@@ -11,8 +11,7 @@ import (
 	"triage/internal/store"
 )
 
-// Operations sums up spans by service, operation and kind. See store.Questions.
-func (s *Store) Operations(ctx context.Context, sel store.Selection, limit int) ([]store.OperationStat, error) {
+func (s *Store) operations(ctx context.Context, sel store.Selection, limit int) ([]store.OperationStat, error) {
 	snap, done, err := s.ask(ctx, "operations", &sel)
 	if err != nil {
 		return nil, err

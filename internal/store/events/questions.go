@@ -43,8 +43,7 @@ func (s *Store) askAround(ctx context.Context, question string, p partition, fro
 	return snap, func() { snap.release(); end() }, nil
 }
 
-// Timeline counts spans in steps of time. See store.Questions.
-func (s *Store) Timeline(ctx context.Context, sel store.Selection, step time.Duration, limit int) ([]store.TimelineStat, error) {
+func (s *Store) timeline(ctx context.Context, sel store.Selection, step time.Duration, limit int) ([]store.TimelineStat, error) {
 	if step <= 0 {
 		return nil, fmt.Errorf("timeline: step %s is not positive", step)
 	}
@@ -84,8 +83,7 @@ func (s *Store) Timeline(ctx context.Context, sel store.Selection, step time.Dur
 	return out, err
 }
 
-// SampleTraces picks traces that have a span in the selection. See store.Questions.
-func (s *Store) SampleTraces(ctx context.Context, sel store.Selection, order store.SampleOrder, limit int) ([]store.TraceRef, error) {
+func (s *Store) sampleTraces(ctx context.Context, sel store.Selection, order store.SampleOrder, limit int) ([]store.TraceRef, error) {
 	snap, done, err := s.ask(ctx, "sample_traces", &sel)
 	if err != nil {
 		return nil, err
@@ -120,8 +118,7 @@ func (s *Store) SampleTraces(ctx context.Context, sel store.Selection, order sto
 	return out, err
 }
 
-// Values lists the distinct values of an attribute. See store.Questions.
-func (s *Store) Values(ctx context.Context, sel store.Selection, key string, limit int) ([]store.ValueStat, error) {
+func (s *Store) values(ctx context.Context, sel store.Selection, key string, limit int) ([]store.ValueStat, error) {
 	snap, done, err := s.ask(ctx, "values", &sel)
 	if err != nil {
 		return nil, err
@@ -151,8 +148,7 @@ func (s *Store) Values(ctx context.Context, sel store.Selection, key string, lim
 	return out, err
 }
 
-// Impact counts the selected spans and the users in their traces. See store.Questions.
-func (s *Store) Impact(ctx context.Context, sel store.Selection, userKeys []string) (model.Impact, error) {
+func (s *Store) impact(ctx context.Context, sel store.Selection, userKeys []string) (model.Impact, error) {
 	from, to := bounds(sel.Window)
 	snap, done, err := s.askAround(ctx, "impact", partition{tenantOf(sel.Tenant), spans}, addTime(from, -slackBefore), addTime(to, slackAfter))
 	if err != nil {
@@ -204,8 +200,7 @@ func (s *Store) Impact(ctx context.Context, sel store.Selection, userKeys []stri
 	return out, err
 }
 
-// Health measures the telemetry itself in a window. See store.Questions.
-func (s *Store) Health(ctx context.Context, tenant string, w store.Window) (model.Telemetry, error) {
+func (s *Store) health(ctx context.Context, tenant string, w store.Window) (model.Telemetry, error) {
 	from, to := bounds(w)
 	wideFrom, wideTo := addTime(from, -slackBefore), addTime(to, slackAfter)
 	var out model.Telemetry
@@ -254,8 +249,7 @@ func (s *Store) Health(ctx context.Context, tenant string, w store.Window) (mode
 	return out, err
 }
 
-// TemplateCounts counts log lines by template and operation in two windows. See store.Questions.
-func (s *Store) TemplateCounts(ctx context.Context, tenant string, a, b store.Window, limit int) ([]store.TemplateCount, error) {
+func (s *Store) templateCounts(ctx context.Context, tenant string, a, b store.Window, limit int) ([]store.TemplateCount, error) {
 	fromA, toA := bounds(a)
 	fromB, toB := bounds(b)
 	from, to := min(fromA, fromB), max(toA, toB)
@@ -318,11 +312,9 @@ func (s *Store) TemplateCounts(ctx context.Context, tenant string, a, b store.Wi
 	return out, err
 }
 
-// Edges sums up who calls whom. See store.Questions.
-//
-// A call counts when its client or producer span started in the window; what it led to may have started a little
+// edges: a call counts when its client or producer span started in the window; what it led to may have started a little
 // outside. A consumer belongs to the producer that is its parent or that one of its links names.
-func (s *Store) Edges(ctx context.Context, tenant string, w store.Window, limit int) ([]store.EdgeStat, error) {
+func (s *Store) edges(ctx context.Context, tenant string, w store.Window, limit int) ([]store.EdgeStat, error) {
 	from, to := bounds(w)
 	entryFrom, entryTo := addTime(from, -time.Minute), addTime(to, slackAfter)
 	snap, done, err := s.askAround(ctx, "edges", partition{tenantOf(tenant), spans}, entryFrom, entryTo)

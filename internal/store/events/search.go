@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -11,50 +12,50 @@ import (
 	"triage/internal/search"
 )
 
-// matches compiles a search for one block. The result may be NULL where a field is missing; NULL does not match.
-func (c *compiler) matches(e search.Expr) (string, error) {
+// matches compiles a search for one block.
+func (c *compiler) matches(e search.Expr) (condition, error) {
 	switch e := e.(type) {
 	case nil, search.All:
-		return "true", nil
+		return constant(true), nil
 	case search.And:
-		return c.join(e, " AND ")
+		parts, err := c.parts(e)
+		return allOf(parts), err
 	case search.Or:
-		return c.join(e, " OR ")
+		parts, err := c.parts(e)
+		if len(parts) == 0 {
+			return constant(true), err
+		}
+		return anyOf(parts), err
 	case search.Not:
 		inner, err := c.matches(e.Expr)
-		// Without a value there is no match, so its negation is one.
-		return "NOT coalesce(" + inner + ",false)", err
+		return negation{inner}, err
 	case search.Match:
 		return c.match(e)
 	case search.Related:
 		if c.signal == logs { // a log has no relations
-			return "false", nil
+			return constant(false), nil
 		}
 	}
-	return "", fmt.Errorf("search: cannot compile %T", e)
+	return nil, fmt.Errorf("search: cannot compile %T", e)
 }
 
-func (c *compiler) join(parts []search.Expr, with string) (string, error) {
-	if len(parts) == 0 {
-		return "true", nil
-	}
-	out := make([]string, len(parts))
-	for i, p := range parts {
-		s, err := c.matches(p)
-		if err != nil {
-			return "", err
+func (c *compiler) parts(in []search.Expr) ([]condition, error) {
+	out := make([]condition, len(in))
+	for i, p := range in {
+		var err error
+		if out[i], err = c.matches(p); err != nil {
+			return nil, err
 		}
-		out[i] = s
 	}
-	return "(" + strings.Join(out, with) + ")", nil
+	return out, nil
 }
 
 // match compiles the comparison of one field: a fixed column where the signal has one of the name and the value fits it,
 // else an attribute.
-func (c *compiler) match(m search.Match) (string, error) {
+func (c *compiler) match(m search.Match) (condition, error) {
 	if m.Op == search.Regexp {
 		if _, err := regexp.Compile(m.Value); err != nil {
-			return "", fmt.Errorf("search: %w", err)
+			return nil, fmt.Errorf("search: %w", err)
 		}
 	}
 	if m.Field == "" {
@@ -63,56 +64,58 @@ func (c *compiler) match(m search.Match) (string, error) {
 	if cond, ok := c.fixed(m); ok {
 		return cond, nil
 	}
-	var conds []string
 	// An attribute may stand in several places; each row's first counts.
-	ops := c.attr(m.Field, true)
-	for _, o := range ops {
-		conds = append(conds, fmt.Sprintf(" WHEN %s IS NOT NULL THEN %s", o.sql, compare(o, m)))
+	var places firstOf
+	for _, o := range c.attr(m.Field, true) {
+		places = append(places, comparison{operand: o, match: m})
 	}
-	switch len(conds) {
+	switch len(places) {
 	case 0:
-		return "false", nil
+		return constant(false), nil
 	case 1:
-		if m.Op == search.Exists {
-			return "(" + ops[0].sql + " IS NOT NULL)", nil
-		}
-		return "coalesce(" + compare(ops[0], m) + ",false)", nil
+		return places[0], nil
 	}
-	return "(CASE" + strings.Join(conds, "") + " ELSE false END)", nil
+	return places, nil
 }
 
 // anyText compares the text of a row: a log's body, a span's name, status message and event names.
-func (c *compiler) anyText(m search.Match) string {
-	columns := []string{c.optional("body", "VARCHAR")}
+func (c *compiler) anyText(m search.Match) condition {
+	columns := []string{"body"}
 	if c.signal == spans {
-		columns = []string{"name", c.optional("status_message", "VARCHAR"), c.optional("event_names", "VARCHAR")}
+		columns = []string{"name", "status_message", "event_names"}
 	}
-	var conds []string
-	for _, col := range columns {
-		if !strings.HasPrefix(col, "NULL") {
-			conds = append(conds, "coalesce("+compare(operand{col, typeText}, m)+",false)")
+	var out anyOf
+	for _, name := range columns {
+		if name == "name" || c.layout.has(name) {
+			out = append(out, comparison{operand: c.textColumn(name), match: m})
 		}
 	}
-	if len(conds) == 0 {
-		return "false"
+	if len(out) == 0 {
+		return constant(false)
 	}
-	return "(" + strings.Join(conds, " OR ") + ")"
+	return out
+}
+
+// textColumn is a fixed column of texts.
+func (c *compiler) textColumn(name string) operand {
+	if name == "service" || name == "name" {
+		return operand{sql: name, typ: typeText, column: name}
+	}
+	return operand{sql: c.optional(name, "VARCHAR"), typ: typeText, column: name}
 }
 
 // fixed compiles fields that are no attributes.
-func (c *compiler) fixed(m search.Match) (cond string, ok bool) {
-	text := func(column string) (string, bool) {
-		if m.Op == search.Exists {
-			return "(" + column + "<>'')", true
-		}
-		return compare(operand{column, typeText}, m), true
+func (c *compiler) fixed(m search.Match) (cond condition, ok bool) {
+	text := func(column string) (condition, bool) {
+		return comparison{operand: c.textColumn(column), match: m, fixed: true}, true
 	}
+	exactly := m.Op == search.Equal || m.Op == search.Word
 	switch m.Field {
 	case "service":
 		return text("service")
 	case "body":
 		if c.signal == logs {
-			return text(c.optional("body", "VARCHAR"))
+			return text("body")
 		}
 	case "name", "operation":
 		if c.signal == spans {
@@ -120,21 +123,21 @@ func (c *compiler) fixed(m search.Match) (cond string, ok bool) {
 		}
 	case "status_message":
 		if c.signal == spans {
-			return text(c.optional("status_message", "VARCHAR"))
+			return text("status_message")
 		}
 	case "event_name":
 		if c.signal == logs {
-			return text(c.optional("event_name", "VARCHAR"))
+			return text("event_name")
 		}
 	case "scope":
-		return text(c.optional("scope_name", "VARCHAR"))
+		return text("scope_name")
 	case "kind":
-		if k := model.ParseSpanKind(strings.ToLower(m.Value)); c.signal == spans && m.Op <= search.Word && k.String() == strings.ToLower(m.Value) {
-			return fmt.Sprintf("kind=%d", k), true
+		if k := model.ParseSpanKind(strings.ToLower(m.Value)); c.signal == spans && exactly && k.String() == strings.ToLower(m.Value) {
+			return within{"kind", int64(k), int64(k)}, true
 		}
 	case "status":
-		if st := model.ParseStatusCode(strings.ToLower(m.Value)); c.signal == spans && m.Op <= search.Word && st.String() == strings.ToLower(m.Value) {
-			return fmt.Sprintf("status=%d", st), true
+		if st := model.ParseStatusCode(strings.ToLower(m.Value)); c.signal == spans && exactly && st.String() == strings.ToLower(m.Value) {
+			return within{"status", int64(st), int64(st)}, true
 		}
 	case "severity", "level":
 		if c.signal == logs {
@@ -142,80 +145,94 @@ func (c *compiler) fixed(m search.Match) (cond string, ok bool) {
 		}
 	case "duration":
 		if d, found := search.Nanoseconds(m.Value); c.signal == spans && found {
-			return ordered("duration", m.Op, strconv.FormatInt(d, 10))
+			return ordered("duration", m.Op, d)
 		}
 	case "time", "timestamp":
 		if t, found := search.Time(m.Value); found {
-			return ordered("ts", m.Op, literal(nanos(t)))
+			return ordered("ts", m.Op, nanos(t))
 		}
 	case "trace", "trace_id":
 		if m.Op == search.Exists {
-			return "(trace_hi<>0 OR trace_lo<>0)", true
+			return anyOf{identity{column: "trace_hi"}, identity{column: "trace_lo"}}, true
 		}
-		if id, err := model.ParseTraceID(m.Value); err == nil && m.Op <= search.Word {
-			return fmt.Sprintf("(trace_hi=%d AND trace_lo=%d)", id.Hi(), id.Lo()), true
+		if id, err := model.ParseTraceID(m.Value); err == nil && exactly {
+			return allOf{identity{"trace_lo", id.Lo(), true}, identity{"trace_hi", id.Hi(), true}}, true
 		}
 	case "span", "span_id", "parent", "parent_id":
 		column := "span_id"
 		if strings.HasPrefix(m.Field, "parent") {
 			if column = "parent_id"; c.signal == logs {
-				return "", false
+				return nil, false
 			}
 		}
 		if m.Op == search.Exists {
-			return "(" + column + "<>0)", true
+			return identity{column: column}, true
 		}
-		if id, err := model.ParseSpanID(m.Value); err == nil && m.Op <= search.Word {
-			return fmt.Sprintf("(%s=%d)", column, id.Uint64()), true
+		if id, err := model.ParseSpanID(m.Value); err == nil && exactly {
+			return identity{column, id.Uint64(), true}, true
 		}
 	case "template":
 		if c.signal == logs {
 			if m.Op == search.Exists {
-				return "(template<>0)", true
+				return identity{column: "template"}, true
 			}
-			if id, err := strconv.ParseUint(m.Value, 16, 64); err == nil && len(m.Value) == 16 && m.Op <= search.Word {
-				return fmt.Sprintf("(template=%d)", id), true
+			if id, err := strconv.ParseUint(m.Value, 16, 64); err == nil && len(m.Value) == 16 && exactly {
+				return identity{"template", id, true}, true
 			}
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // severity compiles severity:error (any number of the range) and severity:>=warn or severity:17.
-func severity(m search.Match) (string, bool) {
+func severity(m search.Match) (condition, bool) {
+	const most = math.MaxUint8
 	if m.Op == search.Exists {
-		return "(severity<>0)", true
+		return within{"severity", 1, most}, true
 	}
-	low, high, _ := search.Severity(m.Value)
+	least, greatest, _ := search.Severity(m.Value)
+	low, high := int64(least), int64(greatest)
 	if high == 0 {
-		return "", false
+		return nil, false
 	}
 	switch m.Op {
 	case search.Equal, search.Word:
-		return fmt.Sprintf("(severity BETWEEN %d AND %d)", low, high), true
+		return within{"severity", low, high}, true
 	case search.Greater:
-		return fmt.Sprintf("(severity>%d)", high), true
+		return within{"severity", high + 1, most}, true
 	case search.GreaterEqual:
-		return fmt.Sprintf("(severity>=%d)", low), true
+		return within{"severity", low, most}, true
 	case search.Less:
-		return fmt.Sprintf("(severity<%d AND severity<>0)", low), true
+		return within{"severity", 1, low - 1}, true
 	case search.LessEqual:
-		return fmt.Sprintf("(severity<=%d AND severity<>0)", high), true
+		return within{"severity", 1, high}, true
 	}
-	return "", false
+	return nil, false
 }
 
-// ordered compares a number column.
-func ordered(column string, op search.Op, value string) (string, bool) {
+// ordered compares a column of numbers that every row has.
+func ordered(column string, op search.Op, value int64) (condition, bool) {
 	switch op {
 	case search.Equal, search.Word:
-		return "(" + column + "=" + value + ")", true
+		return within{column, value, value}, true
 	case search.Exists:
-		return "true", true
-	case search.Greater, search.GreaterEqual, search.Less, search.LessEqual:
-		return "(" + column + operators[op] + value + ")", true
+		return constant(true), true
+	case search.Greater:
+		if value == math.MaxInt64 {
+			return constant(false), true
+		}
+		return within{column, value + 1, math.MaxInt64}, true
+	case search.GreaterEqual:
+		return within{column, value, math.MaxInt64}, true
+	case search.Less:
+		if value == math.MinInt64 {
+			return constant(false), true
+		}
+		return within{column, math.MinInt64, value - 1}, true
+	case search.LessEqual:
+		return within{column, math.MinInt64, value}, true
 	}
-	return "", false
+	return nil, false
 }
 
 var operators = map[search.Op]string{search.Greater: ">", search.GreaterEqual: ">=", search.Less: "<", search.LessEqual: "<="}
@@ -263,15 +280,21 @@ func wordIn(text, word string) string {
 	if word == "" {
 		return "true"
 	}
+	pattern, _, _ := wordPattern(word)
+	return "(contains(lower(" + text + "),lower(" + quote(word) + ")) AND regexp_matches(" + text + "," + quote(pattern) + "))"
+}
+
+// wordPattern is the regular expression of a word, and tells whether the word must begin and end at bounds of words.
+func wordPattern(word string) (pattern string, left, right bool) {
 	const boundary = `[^\pL\pN]`
-	pattern := regexp.QuoteMeta(word)
 	first, _ := utf8.DecodeRuneInString(word)
 	last, _ := utf8.DecodeLastRuneInString(word)
-	if search.Bounded(first) {
+	pattern = regexp.QuoteMeta(word)
+	if left = search.Bounded(first); left {
 		pattern = "(?:^|" + boundary + ")" + pattern
 	}
-	if search.Bounded(last) {
+	if right = search.Bounded(last); right {
 		pattern += "(?:$|" + boundary + ")"
 	}
-	return "(contains(lower(" + text + "),lower(" + quote(word) + ")) AND regexp_matches(" + text + "," + quote("(?is)"+pattern) + "))"
+	return "(?is)" + pattern, left, right
 }

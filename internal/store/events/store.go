@@ -58,6 +58,8 @@ type Options struct {
 	sketchFrom, sketchRows int64
 	// sampleAbove is how many spans of a difference's larger part are counted in full; of more, about sampleOf are.
 	sampleAbove, sampleOf int64
+	// onlySQL leaves all searches to DuckDB.
+	onlySQL bool
 }
 
 func (o *Options) setDefaults() {

@@ -214,7 +214,7 @@ func (s *Store) around(ctx context.Context, bs []*block, parts []search.Expr, hi
 				failed = err
 				return "", "", false
 			}
-			columns += fmt.Sprintf(",coalesce(%s,false) met%d", met, i)
+			columns += fmt.Sprintf(",coalesce(%s,false) met%d", met.sql(), i)
 		}
 		return columns, cond, true
 	})

@@ -274,6 +274,7 @@ func (s *Store) removeDead(b *block) {
 		return
 	}
 	s.catalog.filters.forget(b)
+	s.catalog.footers.forget(b)
 	if err := ignoreMissing(s.disk.Remove(b.path)); err != nil {
 		s.log.Warn("remove block; it will be removed at the next start", "block", b.path, "error", err)
 	}
