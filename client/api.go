@@ -133,12 +133,51 @@ func (q SearchQuery) values() url.Values {
 
 // Logs searches log records, newest first.
 func (c *Client) Logs(ctx context.Context, q SearchQuery) (LogPage, error) {
-	return get[LogPage](ctx, c, "/api/v1/logs", q.values())
+	return find[LogPage](ctx, c, "/api/v1/logs", q)
 }
 
 // Spans searches spans, newest first.
 func (c *Client) Spans(ctx context.Context, q SearchQuery) (SpanPage, error) {
-	return get[SpanPage](ctx, c, "/api/v1/spans", q.values())
+	return find[SpanPage](ctx, c, "/api/v1/spans", q)
+}
+
+// find makes a search, with progress if that is wanted.
+func find[T any](ctx context.Context, c *Client, path string, q SearchQuery) (T, error) {
+	if q.Progress == nil {
+		return get[T](ctx, c, path, q.values())
+	}
+	var out T
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: path, accept: "application/x-ndjson", query: q.values()})
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	lines := json.NewDecoder(resp.Body)
+	for {
+		var text json.RawMessage
+		if err := lines.Decode(&text); err != nil {
+			return out, fmt.Errorf("%s %s: read the answer: %w", http.MethodGet, path, err)
+		}
+		var line struct {
+			Progress *struct{ Done, Total int64 }
+			Error    *Error
+		}
+		err := json.Unmarshal(text, &line)
+		switch {
+		case err != nil:
+		case line.Error != nil:
+			return out, line.Error
+		case line.Progress != nil:
+			q.Progress(line.Progress.Done, line.Progress.Total)
+			continue
+		default:
+			err = json.Unmarshal(text, &out)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s %s: read the answer: %w", http.MethodGet, path, err)
+		}
+		return out, err
+	}
 }
 
 // Exceptions lists groups of exceptions of one type and stack, those seen last first.

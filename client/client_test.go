@@ -296,3 +296,31 @@ type roundTrip []byte
 func (b roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(b)), Request: r}, nil
 }
+
+func TestSearchWithProgress(t *testing.T) {
+	a := &answer{contentType: "application/x-ndjson", body: `{"progress":{"done":10,"total":30}}
+{"progress":{"done":20,"total":30}}
+{"logs":[],"more":true,"partial":"a block"}
+`}
+	c := serve(t, a)
+	var told []int64
+	q := client.SearchQuery{Q: "cart", Progress: func(done, total int64) { told = append(told, done, total) }}
+	page, err := c.Logs(t.Context(), q)
+	if err != nil || !page.More || page.Partial != "a block" || a.accept != "application/x-ndjson" {
+		t.Errorf("%+v, %v; accepted %s", page, err, a.accept)
+	}
+	if diff := cmp.Diff([]int64{10, 30, 20, 30}, told); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+	a.body = `{"progress":{"done":10,"total":30}}
+{"error":{"title":"Gateway Timeout","status":504,"detail":"too long"}}
+`
+	var failed *client.Error
+	if _, err = c.Spans(t.Context(), q); !errors.As(err, &failed) || failed.Status != 504 {
+		t.Errorf("got %v, want the server's error", err)
+	}
+	a.body = `{"progress":{"done":10,"total":30}}`
+	if _, err = c.Spans(t.Context(), q); err == nil {
+		t.Error("an answer without an end is none")
+	}
+}

@@ -129,6 +129,9 @@ type SearchQuery struct {
 	Q        string
 	From, To time.Time
 	Limit    int
+	// Progress, if not nil, is told now and then how many rows of all in the time range were looked at or ruled out, while
+	// the search takes long.
+	Progress func(done, total int64)
 }
 
 // LogPage is the newest log records that match.

@@ -117,28 +117,18 @@ func (s *server) trace(ctx context.Context, in *traceParams) (*body, error) {
 		"more": logs.More, "partial": cmp.Or(missing.String(), logs.Partial)})
 }
 
-func (s *server) logs(ctx context.Context, in *searchParams) (*body, error) {
-	q, err := in.query(s.Now())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.Events.Logs(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	return answer(map[string]any{"logs": nonNil(page.Rows), "more": page.More, "partial": page.Partial})
+func (s *server) logs(ctx context.Context, in *searchParams) (*searched, error) {
+	return s.search(ctx, in, func(ctx context.Context, q store.Query) (any, error) {
+		page, err := s.Events.Logs(ctx, q)
+		return map[string]any{"logs": nonNil(page.Rows), "more": page.More, "partial": page.Partial}, err
+	})
 }
 
-func (s *server) spans(ctx context.Context, in *searchParams) (*body, error) {
-	q, err := in.query(s.Now())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.Events.Spans(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	return answer(map[string]any{"spans": nonNil(page.Rows), "more": page.More, "partial": page.Partial})
+func (s *server) spans(ctx context.Context, in *searchParams) (*searched, error) {
+	return s.search(ctx, in, func(ctx context.Context, q store.Query) (any, error) {
+		page, err := s.Events.Spans(ctx, q)
+		return map[string]any{"spans": nonNil(page.Rows), "more": page.More, "partial": page.Partial}, err
+	})
 }
 
 type sqlParams struct {

@@ -52,8 +52,9 @@ func ParseTime(name, text string, otherwise time.Time) (time.Time, error) {
 // searchParams is a search over rows.
 type searchParams struct {
 	Scope
-	Q     string `query:"q" doc:"what to look for, in Lucene's manner; everything without it"`
-	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
+	Accept string `header:"Accept" doc:"with application/x-ndjson, a search that takes long first tells how far it is: lines {\"progress\": {\"done\": rows, \"total\": rows}}, then the answer, or {\"error\": ...}, as the last line"`
+	Q      string `query:"q" doc:"what to look for, in Lucene's manner; everything without it"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"10000" default:"100"`
 }
 
 func (p searchParams) query(now time.Time) (store.Query, error) {

@@ -339,3 +339,19 @@ func TestTreeOfBrokenTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestProgressIsShownAndTakenAway(t *testing.T) {
+	var screen bytes.Buffer
+	e := &env{screen: &screen}
+	var q client.SearchQuery
+	done := e.showProgress(&q, "spans")
+	q.Progress(1_200_000, 20_000_000)
+	done()
+	if got, want := screen.String(), "\r\x1b[Ksearched 1,200,000 of 20,000,000 spans (6 %)\r\x1b[K"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	q = client.SearchQuery{}
+	if (&env{}).showProgress(&q, "spans")(); q.Progress != nil {
+		t.Error("progress is asked for where there is no terminal")
+	}
+}

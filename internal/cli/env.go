@@ -35,6 +35,7 @@ type options struct {
 type env struct {
 	client *client.Client
 	out    io.Writer
+	screen io.Writer // where progress is shown: standard error if it is a terminal, else nil
 	json   bool
 	lang   string
 	colour bool
@@ -58,6 +59,9 @@ func (o *options) env(cmd *cobra.Command) *env {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			e.width = w
 		}
+	}
+	if f, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		e.screen = f
 	}
 	if w, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && w > 0 {
 		e.width = w

@@ -207,7 +207,9 @@ func queryLogs(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			done := e.showProgress(&q, "log lines")
 			page, err := e.client.Logs(ctx, q)
+			done()
 			if err != nil {
 				return err
 			}
@@ -225,6 +227,27 @@ func queryLogs(o *options) *cobra.Command {
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// showProgress makes a search say on the terminal how far it is. The returned function takes that away again.
+func (e *env) showProgress(q *client.SearchQuery, what string) func() {
+	if e.screen == nil {
+		return func() {}
+	}
+	shown := false
+	q.Progress = func(done, total int64) {
+		shown = true
+		share := 100.0
+		if total > 0 {
+			share = 100 * float64(done) / float64(total)
+		}
+		fmt.Fprintf(e.screen, "\r\x1b[Ksearched %s of %s %s (%.0f %%)", count(done), count(total), what, share)
+	}
+	return func() {
+		if shown {
+			fmt.Fprint(e.screen, "\r\x1b[K")
+		}
+	}
 }
 
 // printPage says what a page of results leaves out.
@@ -256,7 +279,9 @@ func queryTraces(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			done := e.showProgress(&q, "spans")
 			page, err := e.client.Spans(ctx, q)
+			done()
 			if err != nil {
 				return err
 			}
