@@ -26,6 +26,7 @@ import (
 	"triage/internal/model"
 	"triage/internal/notify"
 	"triage/internal/record"
+	"triage/internal/runbook"
 	"triage/internal/slo"
 	"triage/internal/store"
 	"triage/internal/store/events"
@@ -50,6 +51,7 @@ type Options struct {
 	Incidents Incidents
 	SLOs      SLOs
 	Manifests Manifests
+	Runbooks  Runbooks
 	// Token is what requests must carry that act on the world or read files, as a bearer's.
 	Token  string
 	Notify Notifications
@@ -138,11 +140,11 @@ func problem(err error) error {
 	case errors.Is(err, errNoToken):
 		return huma.Error401Unauthorized(err.Error())
 	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
-		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid):
+		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid), errors.Is(err, runbook.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, incident.ErrConflict):
+	case errors.Is(err, incident.ErrConflict), errors.Is(err, runbook.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, store.ErrOverloaded):
 		return huma.Error429TooManyRequests(err.Error())

@@ -25,6 +25,7 @@ import (
 	"triage/internal/manifest"
 	"triage/internal/model"
 	"triage/internal/notify"
+	"triage/internal/runbook"
 	"triage/internal/slo"
 	"triage/internal/store"
 	"triage/internal/store/events"
@@ -197,6 +198,38 @@ func (fakeNotify) SilenceIncident(_ context.Context, inc model.Incident, alarms 
 	return []notify.Silence{s}, nil
 }
 
+// fakeRunbooks has one run, which waits.
+type fakeRunbooks struct{}
+
+var waiting = runbook.Run{ID: "r1", Runbook: "restart cart", Incident: "INC-1", State: runbook.Waiting, Why: "alarm latency{cart}", Does: "systemctl restart cart", Created: now}
+
+func (fakeRunbooks) Runbooks(context.Context) ([]runbook.Runbook, error) {
+	return []runbook.Runbook{{Name: "restart cart", When: runbook.When{Alarm: &runbook.OnAlarm{Rule: "latency"}}, Do: runbook.Action{RestartUnit: "cart"}}}, nil
+}
+
+func (fakeRunbooks) Runs(context.Context, string) ([]runbook.Run, error) {
+	return []runbook.Run{waiting}, nil
+}
+
+func (fakeRunbooks) Approve(_ context.Context, id, by string) (runbook.Run, error) {
+	if id != waiting.ID {
+		return runbook.Run{}, store.ErrNotFound
+	}
+	r := waiting
+	r.State, r.By, r.Started = runbook.Running, by, now
+	return r, nil
+}
+
+func (fakeRunbooks) Refuse(_ context.Context, _, by string) (runbook.Run, error) {
+	r := waiting
+	r.State, r.By = runbook.Refused, by
+	return r, nil
+}
+
+func (fakeRunbooks) Undo(context.Context, string, string) (runbook.Run, error) {
+	return runbook.Run{}, runbook.ErrConflict
+}
+
 func (fakeNotify) EndSilence(_ context.Context, _, id string) error {
 	if id != silence.ID {
 		return store.ErrNotFound
@@ -247,6 +280,7 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	h := newHandler(t, api.Options{
 		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
+		Runbooks:  fakeRunbooks{},
 		Manifests: manifest.New(manifest.Options{State: st}), Token: "t0ken",
 		SLOs:      slo.New(slo.Options{Metrics: fakeMetrics{}, State: st, Rules: func(string, []alarm.Rule) {}}),
 		Incidents: incident.New(incident.Options{State: st}),
@@ -368,6 +402,13 @@ var calls = []struct {
 	{"export", "GET", "/api/v1/export?kind=Alarm", "", "", 200},
 	{"export-of-no-revision", "GET", "/api/v1/export?revision=7", "", "", 404},
 	{"revisions", "GET", "/api/v1/revisions", "", "", 200},
+	{"runbooks", "GET", "/api/v1/runbooks", "", "", 200},
+	{"runs", "GET", "/api/v1/runs?incident=INC-1", "", "", 200},
+	{"run-approved", "POST", "/api/v1/runs/r1/approve", `{"by":"ann"}`, "", 200},
+	{"run-approved-missing", "POST", "/api/v1/runs/r9/approve", `{"by":"ann"}`, "", 404},
+	{"run-approved-by-nobody", "POST", "/api/v1/runs/r1/approve", `{}`, "", 422},
+	{"run-refused", "POST", "/api/v1/runs/r1/refuse", `{"by":"ann"}`, "", 200},
+	{"run-undone-too-early", "POST", "/api/v1/runs/r1/undo", `{"by":"ann"}`, "", 409},
 	{"sql", "POST", "/api/v1/sql", `{"query":"select 1 as n"}`, "", 200},
 	{"status", "GET", "/api/v1/status", "", "", 200},
 }
@@ -486,6 +527,7 @@ func TestWhatActsOnTheWorldNeedsTheToken(t *testing.T) {
 	srv := newServer(t)
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/api/v1/apply", `{"files":[{"name":"a","text":""}]}`}, {"GET", "/api/v1/export", ""},
+		{"GET", "/api/v1/runbooks", ""}, {"POST", "/api/v1/runs/r1/approve", `{"by":"ann"}`}, {"POST", "/api/v1/runs/r1/refuse", `{"by":"ann"}`},
 	} {
 		for authorization, want := range map[string]int{"": 401, "Bearer wrong": 401, "t0ken": 401, "Bearer ": 401, "Bearer t0ken": 200} {
 			req, _ := http.NewRequestWithContext(t.Context(), c.method, srv.URL+c.path, strings.NewReader(c.body))

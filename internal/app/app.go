@@ -40,6 +40,7 @@ import (
 	"triage/internal/notify"
 	"triage/internal/promrules"
 	"triage/internal/record"
+	"triage/internal/runbook"
 	"triage/internal/slo"
 	"triage/internal/store/events"
 	"triage/internal/store/metrics"
@@ -125,6 +126,7 @@ type app struct {
 	diagnose  *diagnose.Diagnoser
 	notify    *notify.Manager
 	slos      *slo.Manager
+	runbooks  *runbook.Manager
 	// configured tells that the configuration says who is told, so that nobody else may.
 	configured atomic.Bool
 	rules      *promrules.Manager
@@ -286,8 +288,13 @@ func (a *app) startJudges(ctx context.Context) error {
 	a.notify = notify.New(notify.Options{
 		Config: who, State: a.state, URL: a.Config.publicURL(), Suppressed: a.suppressed, Registerer: a.registry, Logger: a.Logger,
 	})
-	w.tell = a.notify.Observe
+	a.runbooks = runbook.New(runbook.Options{State: a.state, Registerer: a.registry, Logger: a.Logger})
+	w.tell = func(inc model.Incident) {
+		a.notify.Observe(inc)
+		a.runbooks.Observe(inc)
+	}
 	a.background("notifications", a.notify.Run)
+	a.background("runbooks", a.runbooks.Run)
 	if err := a.startRules(); err != nil {
 		return err
 	}
@@ -465,7 +472,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		return err
 	}
 	page, err := api.New(api.Options{
-		Manifests: a.declared(), Token: token,
+		Manifests: a.declared(), Runbooks: a.runbooks, Token: token,
 		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, SLOs: a.slos, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})

@@ -20,9 +20,10 @@ import (
 // declared applies what users declare in files.
 func (a *app) declared() *manifest.Manager {
 	return manifest.New(manifest.Options{State: a.state, Owners: map[string]manifest.Owner{
-		"Alarm":  {Check: a.alarms.Check, Reload: a.alarms.Reload},
-		"SLO":    {Reload: a.slos.Reload},
-		"Routes": {Check: a.checkRoutes, Reload: a.takeRoutes},
+		"Alarm":   {Check: a.alarms.Check, Reload: a.alarms.Reload},
+		"SLO":     {Reload: a.slos.Reload},
+		"Runbook": {Reload: a.runbooks.Reload},
+		"Routes":  {Check: a.checkRoutes, Reload: a.takeRoutes},
 	}})
 }
 

@@ -27,6 +27,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/derive", "triage/internal/store/", "derive hands on what it makes and asks no engine"},
 	{"triage/internal/alarm", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/alarm", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
+	{"triage/internal/runbook", "triage/internal/api", "actors are asked by edges, and do not know them"},
+	{"triage/internal/runbook", "triage/internal/store/", "actors keep what they did by the contract, so that engines can be exchanged"},
 	{"triage/internal/slo", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/slo", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
 	{"triage/internal/manifest", "triage/internal/api", "edges hand files over, and are not known"},

@@ -92,7 +92,9 @@ func Timeline(f Facts) []Moment {
 	}
 	for _, e := range f.Entries {
 		m := Moment{At: e.At, Kind: string(e.Kind), By: e.By, Text: entryText(e), Ref: e.Ref}
-		if e.Kind != model.EntryNote && e.Kind != model.EntryAssigned && e.Kind != model.EntryOpened && e.Kind != model.EntryReopened {
+		switch e.Kind {
+		case model.EntryNote, model.EntryAssigned, model.EntryOpened, model.EntryReopened, model.EntryRunbook:
+		default:
 			m.Note = e.Text
 		}
 		out = append(out, m)
@@ -177,7 +179,7 @@ func entryText(e model.Entry) string {
 			return "assigned to nobody"
 		}
 		return "assigned to " + e.Text
-	case model.EntryNote:
+	case model.EntryNote, model.EntryRunbook:
 		return e.Text
 	case model.EntryMerged:
 		return e.Ref + " was merged into this one"

@@ -12,6 +12,7 @@ import (
 
 	"triage/internal/alarm"
 	"triage/internal/notify"
+	"triage/internal/runbook"
 	"triage/internal/slo"
 )
 
@@ -29,10 +30,11 @@ type kind struct {
 
 // kinds are in the order in which they are written.
 var kinds = []*kind{
-	{"Alarm", apiVersion, alarm.DocumentKind, readAlarm, specOfAlarm},
+	{"Alarm", apiVersion, alarm.DocumentKind, readAlarm, specOfNamed},
 	{"SLO", "openslo/v1", slo.DocumentKind, readSLO, nil},
 	{"Silence", apiVersion, notify.SilenceKind, readSilence, specOfSilence},
 	{"Routes", apiVersion, notify.RoutesKind, readRoutes, specOfRoutes},
+	{"Runbook", apiVersion, runbook.DocumentKind, readRunbook, specOfNamed},
 }
 
 func kindOf(version, name string) (*kind, error) {
@@ -89,7 +91,8 @@ func readAlarm(decode func(any) error) (string, []byte, error) {
 	return r.Name, b, err
 }
 
-func specOfAlarm(body []byte) (any, error) {
+// specOfNamed is of what has its name in itself.
+func specOfNamed(body []byte) (any, error) {
 	m, err := object(body)
 	delete(m, "name")
 	return m, err
@@ -172,6 +175,27 @@ func specOfRoutes(body []byte) (any, error) {
 	}
 	var spec map[string]any
 	return spec, yaml.Unmarshal([]byte(r.Alertmanager), &spec)
+}
+
+func readRunbook(decode func(any) error) (string, []byte, error) {
+	var d document[runbook.Runbook]
+	if err := decode(&d); err != nil {
+		return d.Metadata.Name, nil, err
+	}
+	r := d.Spec
+	if r.Name != "" && r.Name != d.Metadata.Name {
+		return d.Metadata.Name, nil, fmt.Errorf("spec.name: %q is not metadata.name", r.Name)
+	}
+	if d.Metadata.Name == "" {
+		return "", nil, errors.New("metadata.name: is missing")
+	}
+	r.Name = d.Metadata.Name
+	r = r.WithDefaults()
+	if err := r.Validate(); err != nil {
+		return r.Name, nil, under("spec.", err)
+	}
+	b, err := json.Marshal(r)
+	return r.Name, b, err
 }
 
 // object reads JSON so that numbers are written as they were: 1000000, not 1e+06.

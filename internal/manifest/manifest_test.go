@@ -119,6 +119,13 @@ spec:
   budgetingMethod: Occurrences
   objectives: [{target: 0.99}]
 `
+	book = `apiVersion: triage/v1
+kind: Runbook
+metadata: {name: restart cart}
+spec:
+  when: {verdict: {mechanism: memory-pressure, entity: "service:cart", confidence: 0.8}}
+  do: {restart_unit: cart.service}
+`
 	rest = `---
 apiVersion: triage/v1
 kind: Silence
@@ -317,6 +324,20 @@ kind: Alarm
 	}
 }
 
+func TestRunbook(t *testing.T) {
+	d := open(t)
+	equal(t, "first", d.must(manifest.Request{}, book), "1: create Runbook restart cart")
+	text, err := d.m.Export(t.Context(), tenant, "Runbook", 0)
+	if err != nil || !strings.Contains(text, "restart_unit: cart.service") || !strings.Contains(text, "approval: required") {
+		t.Errorf("export %s, %v", text, err)
+	}
+	equal(t, "again", d.must(manifest.Request{}, text), "0: same Runbook restart cart")
+	_, err = d.apply(manifest.Request{}, strings.Replace(book, "do: {restart_unit: cart.service}", "do: {}", 1))
+	if err == nil || err.Error() != "a.yml:6: Runbook restart cart: spec.do: 0 of command, webhook and restart_unit are given, and one is needed" {
+		t.Errorf("without an action: %v", err)
+	}
+}
+
 // A disk that is full leaves all as it was.
 func TestAllOrNothing(t *testing.T) {
 	d := open(t)
@@ -339,7 +360,7 @@ func TestExportOfWhatIsNotThere(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{queue, objective, rest, "a: &a [*a]", "---\n---\n", "{", "kind: Alarm\napiVersion: triage/v1\nspec: 1", "? [a]: b"} {
+	for _, s := range []string{queue, objective, rest, book, "a: &a [*a]", "---\n---\n", "{", "kind: Alarm\napiVersion: triage/v1\nspec: 1", "? [a]: b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -301,6 +301,7 @@ const (
 	EntrySplit          EntryKind = "split"       // alarms went from the entry's incident to Ref
 	EntrySplitFrom      EntryKind = "split_from"  // the entry's incident began with alarms of Ref
 	EntrySilenced       EntryKind = "silenced"    // Ref is the silence
+	EntryRunbook        EntryKind = "runbook"     // Ref is the run, Text how it stands
 	EntryApplied        EntryKind = "applied"     // Ref is the revision of what is declared in files
 )
 
