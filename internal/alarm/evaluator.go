@@ -68,6 +68,9 @@ type Options struct {
 	// Selects counts the series that a PromQL expression selects now, up to a limit. Rules that select more than
 	// MaxSelected are not evaluated. It may be nil.
 	Selects func(ctx context.Context, tenant, promql string, limit int) (int, error)
+	// Sources knows where data come from: rules wait for those that are late, and those that are silent are alarms. It may be
+	// nil, and then nobody is waited for.
+	Sources *Sources
 	// Rules are the configuration's, and hold for every tenant. One that is named like an automatic rule replaces it.
 	Rules []Rule
 	// Automatic are the built-in rules; usually Automatic().
@@ -529,6 +532,11 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 			continue
 		}
 		evaluated = true
+		st := e.opts.Sources.of(t.name, w.keys, at)
+		if w.held = st.late; w.held != "" {
+			continue
+		}
+		w.silence = st.silence
 		transitions, err := e.evaluateRule(ctx, w, slot)
 		if ctx.Err() != nil { // which says nothing about the rule
 			t.pending = append(t.pending, out...)
@@ -699,6 +707,9 @@ func (e *Evaluator) publish(t *tenant) {
 		case w.unlearned != nil:
 			s.EvaluationState = EvaluationPartial
 			s.EvaluationReason = "what is usual at an hour is learnt from now on, not from before: " + w.unlearned.Error()
+		case w.held != "":
+			s.EvaluationState = EvaluationPartial
+			s.EvaluationReason = "waits for source " + w.held + ", from which nothing comes"
 		case w.last.IsZero():
 			s.EvaluationState = ""
 		case w.good == 0 && w.odd > 0:
@@ -750,6 +761,9 @@ func (e *Evaluator) save(ctx context.Context, t *tenant, transitions []model.Tra
 		t.pending = nil
 	}
 	if all {
+		if err := e.opts.Sources.save(ctx, e.opts.State, t.name); err != nil {
+			return err
+		}
 		t.saved = at
 	}
 	if err := e.opts.State.DeleteAlarms(ctx, t.name, t.gone); err != nil {

@@ -1,6 +1,7 @@
 package alarm
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -18,6 +19,8 @@ type Reported struct {
 	At, Onset time.Time
 	Value     float64
 	Reason    string
+	// Source is who says so, SourcePrometheus where nothing is said.
+	Source string
 	// Until is how long the report holds. An alarm of which nothing more is heard is over then, with insufficient data.
 	Until time.Time
 }
@@ -65,6 +68,7 @@ func (e *Evaluator) takeReports(t *tenant, at time.Time) (out []model.Transition
 	reports := t.reports
 	t.reports = nil
 	e.mu.Unlock()
+	reports = append(reports, e.opts.Sources.reports(t.name, at)...)
 	for _, r := range reports {
 		name := r.Rule
 		if w := t.watches[name]; w != nil && !w.reported {
@@ -82,7 +86,7 @@ func (e *Evaluator) takeReports(t *tenant, at time.Time) (out []model.Transition
 				continue
 			}
 			c = w.newContributor(w.newAlarm(id, r.Labels, r.At))
-			c.alarm.Source, c.alarm.State = SourcePrometheus, model.StateOK
+			c.alarm.Source, c.alarm.State = cmp.Or(r.Source, SourcePrometheus), model.StateOK
 			w.contributors[id] = c
 		}
 		c.until, c.seen = r.Until, at

@@ -49,9 +49,13 @@ type watch struct {
 	// anything because of it: what is missing then says nothing.
 	judged     time.Time
 	unobserved store.Window
-	checked    time.Time // when it was last known to select not too many series
-	seasons    map[string]*baseline.Season
-	unlearned  error // why seasons were not learnt from before
+	// keys are what it depends on sources by, held the one that it waits for, silence when one of them sent nothing last.
+	keys      []string
+	held      string
+	silence   store.Window
+	checked   time.Time // when it was last known to select not too many series
+	seasons   map[string]*baseline.Season
+	unlearned error // why seasons were not learnt from before
 }
 
 // contributor is one label set of a rule, with its alarm.
@@ -73,7 +77,7 @@ type point struct {
 
 // newWatch begins to watch a rule, with the alarms of it that were saved.
 func newWatch(tenant string, r Rule, saved []model.Alarm) *watch {
-	w := &watch{tenant: tenant, rule: r, condition: newCondition(r), contributors: make(map[string]*contributor, len(saved))}
+	w := &watch{tenant: tenant, rule: r, condition: newCondition(r), contributors: make(map[string]*contributor, len(saved)), keys: r.dependsOn()}
 	for _, a := range saved {
 		w.contributors[a.ID] = w.newContributor(a)
 	}
@@ -209,7 +213,7 @@ func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Trans
 	for _, id := range slices.Sorted(maps.Keys(w.contributors)) {
 		c := w.contributors[id]
 		v, present := f.values[id]
-		if !present && w.unobserved.Contains(f.at) {
+		if w.blind(f.at, present) {
 			continue
 		}
 		w.take(c, f.at, v, present)
@@ -223,6 +227,15 @@ func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Trans
 		}
 	}
 	return out
+}
+
+// blind tells whether a datapoint, or that there is none, says nothing. While a source is silent what is missing is not
+// missed, and what is counted of spans and logs counts nothing.
+func (w *watch) blind(at time.Time, present bool) bool {
+	if w.silence.Contains(at) && (!present || slices.Contains(w.keys, SpansKey) || slices.Contains(w.keys, LogsKey)) {
+		return true
+	}
+	return !present && w.unobserved.Contains(at)
 }
 
 func (w *watch) newAlarm(id string, labels map[string]string, at time.Time) model.Alarm {

@@ -121,6 +121,7 @@ type app struct {
 	tap       *record.Tap
 	sink      ingest.Sink // the pipeline, and the tap behind it
 	scrape    *scrape.Scraper
+	sources   *alarm.Sources // nil in a replay, where time passes otherwise
 	alarms    *alarm.Evaluator
 	incidents *incident.Manager
 	diagnose  *diagnose.Diagnoser
@@ -277,6 +278,10 @@ func (a *app) openStores(ctx context.Context) error {
 }
 
 func (a *app) startJudges(ctx context.Context) error {
+	a.sources = alarm.NewSources()
+	if err := a.sources.Load(ctx, a.state, model.DefaultTenant, a.now()); err != nil {
+		return fmt.Errorf("restore sources: %w", err)
+	}
 	w, err := a.makeJudges(ctx)
 	if err != nil {
 		return err
@@ -348,7 +353,7 @@ func (a *app) suppressed(tenant, id string) string {
 func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 	a.alarms, err = alarm.New(alarm.Options{
 		Metrics: a.metrics, Events: a.events, State: a.state, Selects: a.metrics.Selects, Rules: a.Config.Alarms.Rules, Automatic: automatic(a.Config),
-		Delay: alarmDelay, Registerer: a.registry, Logger: a.Logger,
+		Delay: alarmDelay, Sources: a.sources, Registerer: a.registry, Logger: a.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("restore alarms: %w", err)
@@ -420,7 +425,7 @@ func (a *app) makePipeline(instance string, p *processes) (*derive.Deriver, erro
 		return nil, fmt.Errorf("load log templates: %w", err)
 	}
 	a.pipeline = ingest.NewPipeline(ingest.Options{
-		Events: a.events, Metrics: a.metrics, State: a.state, Deriver: watched{deriver, p},
+		Events: a.events, Metrics: a.metrics, State: a.state, Deriver: watched{deriver, p, a.sources},
 		MaxInFlight: int64(a.Config.Ingest.MaxInFlight), Registerer: a.registry, Logger: a.Logger,
 	})
 	return deriver, nil

@@ -1,10 +1,16 @@
 package app
 
 import (
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
+	"triage/internal/alarm"
 	"triage/internal/ingest"
 	"triage/internal/model"
 )
@@ -68,13 +74,34 @@ func (p *processes) services() map[int]string {
 	return m
 }
 
-// watched is a Deriver that also learns processes.
+// watched is a Deriver that also learns processes, and what comes from where.
 type watched struct {
 	ingest.Deriver
 	*processes
+	sources *alarm.Sources // nil where nobody waits for them
 }
+
+// inside are the sources of batches that triage makes by itself.
+var inside = []string{"hostmetrics", "checks", "api"}
 
 func (w watched) Observe(b *model.Batch) {
 	w.observe(b)
 	w.Deriver.Observe(b)
+	if w.sources != nil && !slices.Contains(inside, b.Source) {
+		w.sources.Observe(b.Tenant, b.Source, time.Now(), keysOf(b))
+	}
+}
+
+// keysOf are what of a batch rules depend on.
+func keysOf(b *model.Batch) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if len(b.Spans) > 0 && !yield(alarm.SpansKey) || len(b.Logs) > 0 && !yield(alarm.LogsKey) {
+			return
+		}
+		for i := range b.Series {
+			if !yield(alarm.KeyOf(b.Series[i].Labels.Get(labels.MetricName))) {
+				return
+			}
+		}
+	}
 }

@@ -296,6 +296,7 @@ func TestTitles(t *testing.T) {
 		{"pay in billing: no traffic", model.Alarm{Signal: model.SignalRate, Service: "billing", Operation: "pay", Usual: 10, Unit: "1/s"}},
 		{"disk: 93 % (threshold 90 %)", model.Alarm{Rule: "disk", Signal: model.SignalMetric, Value: 93, Threshold: 90, Unit: "%"}},
 		{"queue in billing: 12345 (usually 17)", model.Alarm{Rule: "queue", Signal: model.SignalMetric, Service: "billing", Value: 12345, Usual: 17}},
+		{"Down in cart: the probe failed", model.Alarm{Rule: "Down", Signal: model.SignalMetric, Service: "cart", Source: "prometheus", Value: 1, Reason: "the probe\nfailed"}},
 		{"slow: 3 s (threshold 2 s)", model.Alarm{Rule: "slow", Signal: model.SignalDuration, Value: 3, Threshold: 2, Unit: "s"}},
 	} {
 		y := begin(t, incident.Options{})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"triage/internal/model"
 )
@@ -22,7 +23,17 @@ func title(a model.Alarm) string {
 	return where + ": " + symptom(a)
 }
 
+// maxReason is how much of a reason a title takes.
+const maxReason = 120
+
 func symptom(a model.Alarm) string {
+	if a.Source != "" && a.Reason != "" { // there is no threshold that we know
+		reason := []rune(strings.Join(strings.Fields(a.Reason), " "))
+		if len(reason) > maxReason {
+			reason = append(reason[:maxReason-1], '…')
+		}
+		return string(reason)
+	}
 	switch a.Signal {
 	case model.SignalErrors:
 		if a.Unit != "ratio" {

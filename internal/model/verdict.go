@@ -228,7 +228,8 @@ type Alarm struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Suppressed, if not empty, says why nobody is to be told of the present ALARM.
 	Suppressed string `json:"suppressed,omitempty"`
-	// Source says who judges it where that is not us: "prometheus" of rules in Prometheus rule files.
+	// Source says who judges it where no rule of ours does: "prometheus" of rules in Prometheus rule files, "triage" of alarms
+	// on what is received.
 	Source string `json:"source,omitempty"`
 	// Quiet alarms open no incident; they are there for others to be made of.
 	Quiet bool `json:"quiet,omitempty"`
