@@ -91,7 +91,7 @@ func RunBacktest(ctx context.Context, o BacktestOptions) (Backtest, error) {
 		return invalid("from %s to %s is less than a period of %s", o.Window.From.Format(time.RFC3339), o.Window.To.Format(time.RFC3339), r.Period)
 	case n > maxBacktest:
 		return invalid("from %s to %s are %d periods of %s, at most %d are replayed", from.Format(time.RFC3339), to.Format(time.RFC3339), n, r.Period, maxBacktest)
-	case o.PerWeek != nil && r.Compare == nil:
+	case o.PerWeek != nil && (r.Compare == nil || r.Compare.Band != ""):
 		return invalid("compare: only a fixed threshold can be proposed")
 	case o.PerWeek != nil && !(*o.PerWeek >= 0):
 		return invalid("per week: %v is no number of pages", *o.PerWeek)

@@ -658,7 +658,7 @@ func (e *Evaluator) reconcile(t *tenant, at time.Time) (out []model.Transition) 
 	}
 	for name, r := range wanted {
 		old := t.watches[name]
-		if old != nil && reflect.DeepEqual(old.rule, r.rule) {
+		if old != nil && reflect.DeepEqual(old.rule, r.rule.judged()) {
 			continue
 		}
 		alarms := t.restored[name]

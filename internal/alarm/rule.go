@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/alertmanager/timeinterval"
 	prom "github.com/prometheus/common/model"
 
+	"triage/internal/metricmath"
 	"triage/internal/model"
 )
 
@@ -102,10 +103,13 @@ type MuteWindow struct {
 	timeinterval.TimeInterval `yaml:",inline"`
 }
 
-// Compare breaches on one side of a fixed threshold.
+// Compare breaches on one side of a fixed threshold, or outside of a band.
 type Compare struct {
 	Op        Op      `json:"op" yaml:"op"`
 	Threshold float64 `json:"threshold" yaml:"threshold"`
+	// Band is CloudWatch's ANOMALY_DETECTION_BAND(expression, deviations) over the expression of the rule's Math, for the
+	// comparisons with a band.
+	Band string `json:"band,omitempty" yaml:"band,omitempty"`
 }
 
 // Op compares a datapoint with a threshold.
@@ -118,6 +122,26 @@ const (
 	Below   Op = "<"
 	AtMost  Op = "<="
 )
+
+// The comparisons with a band, as CloudWatch names them.
+const (
+	OutsideBand Op = "LessThanLowerOrGreaterThanUpperThreshold"
+	AboveBand   Op = "GreaterThanUpperThreshold"
+	BelowBand   Op = "LessThanLowerThreshold"
+)
+
+var bandSides = map[Op]Direction{OutsideBand: Both, AboveBand: Up, BelowBand: Down}
+
+// judged is the rule as datapoints are judged by it: those that are compared with a band are judged by what is usual.
+func (r Rule) judged() Rule {
+	if r.Compare == nil || r.Compare.Band == "" {
+		return r
+	}
+	_, deviations, _ := metricmath.ParseBand(r.Compare.Band) // which was validated
+	r.Usual = &Usual{Direction: bandSides[r.Compare.Op], Deviations: deviations}
+	r.Compare = nil
+	return r.WithDefaults()
+}
 
 // Usual breaches when a datapoint is unlike the contributor's own past. All conditions that are set must hold.
 type Usual struct {

@@ -116,9 +116,10 @@ func (r Rule) problems(at string) (errs []error) {
 		bad("treat_missing_data", "%q is none of missing, notBreaching, breaching, ignore", r.TreatMissingData)
 	}
 	if c := r.Compare; c != nil {
-		switch c.Op {
-		case Above, AtLeast, Below, AtMost:
-		default:
+		switch _, banded := bandSides[c.Op]; {
+		case banded || c.Band != "":
+			errs = append(errs, r.bandProblems(at+"compare.")...)
+		case c.Op != Above && c.Op != AtLeast && c.Op != Below && c.Op != AtMost:
 			bad("compare.op", "%q is none of >, >=, <, <=", c.Op)
 		}
 		if math.IsNaN(c.Threshold) || math.IsInf(c.Threshold, 0) {
@@ -144,6 +145,35 @@ func (r Rule) problems(at string) (errs []error) {
 	}
 	for i, m := range r.Mute {
 		errs = append(errs, m.problems(fmt.Sprintf("%smute[%d]", at, i))...)
+	}
+	return errs
+}
+
+// bandProblems says what is wrong with a comparison with a band.
+func (r Rule) bandProblems(at string) (errs []error) {
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf(at+field+": "+format, args...))
+	}
+	c := r.Compare
+	if _, banded := bandSides[c.Op]; !banded {
+		bad("op", "%q is none of %s, %s, %s, by which a band is compared with", c.Op, OutsideBand, AboveBand, BelowBand)
+	}
+	if c.Threshold != 0 {
+		bad("threshold", "%v is one threshold too many beside a band", c.Threshold)
+	}
+	if r.Usual != nil {
+		bad("band", "says what is usual, as usual does: leave one of them out")
+	}
+	of, _, err := metricmath.ParseBand(c.Band)
+	switch {
+	case err != nil:
+		bad("band", "%w", err)
+	case r.Math == nil:
+		bad("band", "is over an expression of metric math; for other conditions usual says the same")
+	default:
+		if e, err := metricmath.Parse(r.Math.Expr); err == nil && !e.Equal(of) {
+			bad("band", "is not over %s, which it is compared with", r.Math.Expr)
+		}
 	}
 	return errs
 }

@@ -77,6 +77,7 @@ type point struct {
 
 // newWatch begins to watch a rule, with the alarms of it that were saved.
 func newWatch(tenant string, r Rule, saved []model.Alarm) *watch {
+	r = r.judged()
 	w := &watch{tenant: tenant, rule: r, condition: newCondition(r), contributors: make(map[string]*contributor, len(saved)), keys: r.dependsOn()}
 	for _, a := range saved {
 		w.contributors[a.ID] = w.newContributor(a)

@@ -119,6 +119,9 @@ func (n node) kind() (kind, error) {
 		return word, nil
 	}
 	f, ok := functions[n.op]
+	if n.op == band {
+		return 0, &Error{n.pos + 1, band + " is what datapoints are compared with: write it as compare.band"}
+	}
 	if !ok {
 		return 0, &Error{n.pos + 1, fmt.Sprintf("there is no function %s; there are %s", n.op, functionNames())}
 	}

@@ -178,3 +178,47 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestParseBand(t *testing.T) {
+	same := func(a string) *metricmath.Expr {
+		e, err := metricmath.Parse(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	for _, c := range []struct {
+		text, of   string
+		deviations float64
+	}{
+		{"ANOMALY_DETECTION_BAND(m1)", "m1", 2},
+		{"anomaly_detection_band( 100*m2 / m1 , 3.5 )", "100 * m2/m1", 3.5},
+	} {
+		of, k, err := metricmath.ParseBand(c.text)
+		if err != nil || k != c.deviations || !of.Equal(same(c.of)) || of.Equal(same("m9")) {
+			t.Errorf("%s: %v deviations, %v", c.text, k, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                                 "column 1: it ends where",
+		"m1":                               "column 1: it is not ANOMALY_DETECTION_BAND(expression, deviations)",
+		"ANOMALY_DETECTION_BAND()":         "column 1: ANOMALY_DETECTION_BAND has 0 arguments, it takes 1 to 2",
+		"ANOMALY_DETECTION_BAND(m1, 2, 3)": "column 1: ANOMALY_DETECTION_BAND has 3 arguments, it takes 1 to 2",
+		"ANOMALY_DETECTION_BAND(m1, m2)":   "column 28: the number of deviations is not a positive number",
+		"ANOMALY_DETECTION_BAND(m1, 0)":    "column 28: the number of deviations is not a positive number",
+		"ANOMALY_DETECTION_BAND(3)":        "column 1: it yields one number",
+		"ANOMALY_DETECTION_BAND(m1) + 1":   "it is not ANOMALY_DETECTION_BAND",
+		"ANOMALY_DETECTION_BAND(NONE(m1))": "there is no function NONE",
+		"ANOMALY_DETECTION_BAND(m1, 2) m1": "stands where the expression should end",
+	} {
+		if _, _, err := metricmath.ParseBand(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	if _, err := metricmath.Parse("MAX([m1, ANOMALY_DETECTION_BAND(m1)])"); err == nil {
+		t.Error("a band was taken for a value")
+	}
+	if _, err := metricmath.Parse("1 + ANOMALY_DETECTION_BAND(m1)"); err == nil || !strings.Contains(err.Error(), "write it as compare.band") {
+		t.Errorf("a band in an expression: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 // Package metricmath is CloudWatch's metric math: expressions over metrics that have names such as m1, which give a new
-// series point by point. It parses and computes; where the metrics come from is for others. SEARCH, Metrics Insights and
-// anomaly bands are no part of it: here a metric is whatever its name was given to.
+// series point by point. It parses and computes; where the metrics come from is for others. SEARCH and Metrics Insights are no
+// part of it: here a metric is whatever its name was given to. Of ANOMALY_DETECTION_BAND it reads what it is over and how
+// wide it is; the band itself needs a past, which is for others too.
 //
 // It follows https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html. A missing datapoint
 // is NaN; what is computed from one is missing. Comparisons give 1 and 0.
@@ -62,18 +63,66 @@ func (e *Error) Error() string { return fmt.Sprintf("column %d: %s", e.Column, e
 // Parse reads an expression and checks that it yields a series: names of functions, numbers and kinds of their arguments.
 // The error is an *Error.
 func Parse(text string) (*Expr, error) {
+	root, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return newExpr(root)
+}
+
+// band is the function of an anomaly band, and defaultDeviations its width where none is given, as CloudWatch's.
+const (
+	band              = "ANOMALY_DETECTION_BAND"
+	defaultDeviations = 2
+)
+
+// ParseBand reads ANOMALY_DETECTION_BAND(expression, deviations) and gives both. The error is an *Error.
+func ParseBand(text string) (of *Expr, deviations float64, err error) {
+	root, err := parse(text)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case root.op != band:
+		return nil, 0, &Error{root.pos + 1, "it is not " + band + "(expression, deviations)"}
+	case len(root.args) < 1 || len(root.args) > 2:
+		return nil, 0, &Error{root.pos + 1, fmt.Sprintf("%s has %d arguments, it takes 1 to 2", band, len(root.args))}
+	}
+	deviations = defaultDeviations
+	if len(root.args) == 2 {
+		k := root.args[1]
+		if k.op != "number" || !(k.n > 0) {
+			return nil, 0, &Error{k.pos + 1, "the number of deviations is not a positive number"}
+		}
+		deviations = k.n
+	}
+	of, err = newExpr(root.args[0])
+	return of, deviations, err
+}
+
+// Equal tells whether expressions say the same, however they are written.
+func (e *Expr) Equal(o *Expr) bool { return e.root.equal(o.root) }
+
+func (n node) equal(o node) bool {
+	return n.op == o.op && n.text == o.text && n.n == o.n && slices.EqualFunc(n.args, o.args, node.equal)
+}
+
+func parse(text string) (node, error) {
 	if len(text) > maxLength {
-		return nil, &Error{1, fmt.Sprintf("it is %d bytes long, at most %d are allowed", len(text), maxLength)}
+		return node{}, &Error{1, fmt.Sprintf("it is %d bytes long, at most %d are allowed", len(text), maxLength)}
 	}
 	p := &parser{text: text}
 	root, err := p.binary(0, 0)
 	if err != nil {
-		return nil, err
+		return node{}, err
 	}
 	p.space()
 	if p.pos < len(text) {
-		return nil, p.fail(p.pos, "%q stands where the expression should end", text[p.pos:min(len(text), p.pos+10)])
+		return node{}, p.fail(p.pos, "%q stands where the expression should end", text[p.pos:min(len(text), p.pos+10)])
 	}
+	return root, nil
+}
+
+func newExpr(root node) (*Expr, error) {
 	kind, err := root.kind()
 	if err != nil {
 		return nil, err
