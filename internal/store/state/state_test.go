@@ -147,3 +147,36 @@ func TestCancelledContext(t *testing.T) {
 		t.Errorf("the writer is lost after a cancelled write: %v", err)
 	}
 }
+
+// Rules had a table of their own once; they are documents now, and none is lost on the way.
+func TestRulesBecomeDocuments(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	db := raw(t, path)
+	for _, name := range []string{"0001_init.sql", "0002_document.sql", "0003_journal.sql"} {
+		script, err := os.ReadFile(filepath.Join("migrations", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(string(script)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []string{
+		`CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT`, `INSERT INTO schema_version VALUES (3)`,
+		`INSERT INTO rule VALUES ('a', 'slow', CAST('{"v":1}' AS BLOB)), ('b', 'slow', CAST('{"v":2}' AS BLOB))`, `INSERT INTO document VALUES ('a', 'silence', 's1', CAST('{}' AS BLOB))`,
+	} {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	for tenant, want := range map[string]string{"a": `{"v":1}`, "b": `{"v":2}`} {
+		docs, err := s.Documents(t.Context(), tenant, "rule")
+		if err != nil || len(docs) != 1 || docs[0].Name != "slow" || string(docs[0].Body) != want {
+			t.Errorf("tenant %s has %s, %v", tenant, docs, err)
+		}
+	}
+}
