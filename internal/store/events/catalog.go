@@ -233,8 +233,13 @@ func readLayout(path string, want uint32) (*layout, error) {
 	return parseLayout(text)
 }
 
-// readFooter reads the text of a block's metadata.
-func readFooter(path string) (string, error) {
+// readFooter reads the text of a block's metadata. The bytes of a damaged footer may also make the Parquet library panic.
+func readFooter(path string) (text string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("read footer: %v", p)
+		}
+	}()
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -244,11 +249,11 @@ func readFooter(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := r.MetaData().KeyValueMetadata().FindValue(metadataKey)
-	if text == nil {
+	found := r.MetaData().KeyValueMetadata().FindValue(metadataKey)
+	if found == nil {
 		return "", fmt.Errorf("no %s in the footer", metadataKey)
 	}
-	return *text, nil
+	return *found, nil
 }
 
 // loadCatalog reads the manifest and each block's footer, and removes files that no manifest names: what a crash left of

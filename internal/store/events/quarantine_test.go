@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -313,5 +315,38 @@ func TestFlippedBitInTheWAL(t *testing.T) {
 			t.Errorf("%s: about another time: %v", when, err)
 		}
 		crash(t, s)
+	}
+}
+
+// TestAnyFlippedBitInAFooter reads a footer with each of its bits flipped: what comes back is the metadata as it was written
+// or an error, whatever the Parquet library makes of it.
+func TestAnyFlippedBitInAFooter(t *testing.T) {
+	path := twoBlocks(t, t.TempDir())
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := readFooter(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := crc32.Checksum([]byte(want), castagnoli)
+	damaged := filepath.Join(t.TempDir(), "damaged.parquet")
+	first, refused := len(good)-8-int(binary.LittleEndian.Uint32(good[len(good)-8:])), 0
+	for bit := range 8 * (len(good) - first) {
+		bad := slices.Clone(good)
+		bad[first+bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(damaged, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		switch text, err := readFooter(damaged); {
+		case err != nil:
+			refused++
+		case text != want && crc32.Checksum([]byte(text), castagnoli) == sum:
+			t.Fatalf("bit %d: other metadata has the same checksum", bit)
+		}
+	}
+	if refused == 0 {
+		t.Error("no footer was refused")
 	}
 }
