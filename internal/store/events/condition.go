@@ -159,7 +159,7 @@ type opposite struct{ condition }
 
 func (c opposite) sql() string { return "NOT " + c.condition.sql() }
 func (c opposite) test(ctx context.Context, g *rowGroup, among rowSet) (rowSet, error) {
-	return negation{c.condition}.test(ctx, g, among)
+	return negation(c).test(ctx, g, among)
 }
 
 func joined(parts []condition, with string) string {

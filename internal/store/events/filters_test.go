@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -223,6 +224,44 @@ func TestFiltersPassOver(t *testing.T) {
 	damaged := &block{path: b.path, layout: &layout{Rows: b.layout.Rows, Filters: &filterSection{section{b.layout.Filters.Size, b.layout.Filters.CRC + 1}, rowGroupRows}}}
 	if _, whole := s.catalog.filters.stretches(damaged, needTraces([]model.TraceID{model.TraceIDFrom(9, 9)})); !whole {
 		t.Error("filters with a wrong checksum are believed")
+	}
+}
+
+// TestFiltersBeyondMemory keeps the filters of one block of three in memory: the others' are read from their files.
+func TestFiltersBeyondMemory(t *testing.T) {
+	for _, memory := range []int64{1, 3000, 1 << 20} {
+		s := openTest(t, t.TempDir(), func(o *Options) { o.filterMemory = memory })
+		ctx := t.Context()
+		all := benchSpans(3000, 0)
+		for i := range 3 {
+			if _, err := s.Append(ctx, &model.Batch{Spans: all[1000*i : 1000*i+1000]}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.flushAll(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 300 {
+			x := &all[i*997%len(all)]
+			if got, err := s.Trace(ctx, "", x.TraceID); err != nil || len(got) != 8 {
+				t.Fatalf("%d bytes: trace of span %d: %d spans, %v", memory, i, len(got), err)
+			}
+			if _, err := s.Trace(ctx, "", model.TraceIDFrom(uint64(i), 1)); !errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("%d bytes: a trace that is not there: %v", memory, err)
+			}
+		}
+		inMemory := 0
+		for _, b := range s.catalog.all() {
+			if _, ok := s.catalog.filters.of(b); ok {
+				inMemory++
+			}
+		}
+		if held := s.catalog.filters.held; held > memory || (inMemory == 3) != (memory == 1<<20) {
+			t.Errorf("%d bytes: %d bytes of the filters of %d blocks are in memory", memory, held, inMemory)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

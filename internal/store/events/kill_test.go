@@ -305,6 +305,9 @@ func checkKilled(t *testing.T, dir string, acked map[int]bool, highest int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if page.Partial != "" || page.More {
+		t.Fatalf("after a kill rows are missing: %q, more %t", page.Partial, page.More)
+	}
 	seen := map[model.SpanID]int{}
 	for _, x := range page.Rows {
 		seen[x.SpanID]++
@@ -319,7 +322,11 @@ func checkKilled(t *testing.T, dir string, acked map[int]bool, highest int) {
 	for n := range acked {
 		for i := range 4 {
 			if c := seen[model.SpanIDFrom(uint64(n*4+i+1))]; c != 1 {
-				t.Fatalf("row %d of acknowledged batch %d is there %d times, want once", i, n, c)
+				var there [4]int
+				for j := range there {
+					there[j] = seen[model.SpanIDFrom(uint64(n*4+j+1))]
+				}
+				t.Fatalf("row %d of acknowledged batch %d is there %d times, want once; all four: %v; the highest is %d", i, n, c, there, highest)
 			}
 		}
 	}

@@ -58,6 +58,8 @@ type Options struct {
 	sketchFrom, sketchRows int64
 	// sampleAbove is how many spans of a difference's larger part are counted in full; of more, about sampleOf are.
 	sampleAbove, sampleOf int64
+	// filterMemory is how many bytes of filters are kept in memory.
+	filterMemory int64
 	// onlySQL leaves all searches to DuckDB.
 	onlySQL bool
 }
@@ -89,6 +91,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.sketchRows <= 0 {
 		o.sketchRows = 1_000_000
+	}
+	if o.filterMemory <= 0 {
+		o.filterMemory = 64 << 20
 	}
 	if o.sampleAbove <= 0 {
 		o.sampleAbove = 1_000_000
@@ -222,6 +227,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.catalog.filters.limit = s.opts.filterMemory
 	if s.metrics, err = newMetrics(s.opts.Registerer, s); err != nil {
 		return err
 	}
