@@ -419,7 +419,11 @@ func (c firstOf) test(ctx context.Context, g *rowGroup, among rowSet) (rowSet, e
 // testCells tests the values of a column in some rows, and notes in there, if it is not nil, which have one.
 func testCells[T cellType](ctx context.Context, g *rowGroup, column string, among, there rowSet, test func(T) bool) (rowSet, error) {
 	met := make(rowSet, len(among))
-	err := eachCell(ctx, g, column, among, func(row int, v T) {
+	want := test
+	if there != nil {
+		want = nil
+	}
+	err := eachKnown(ctx, g, column, among, want, func(row int, v T, _ int) {
 		if test(v) {
 			met.add(row)
 		}
@@ -432,18 +436,22 @@ func testCells[T cellType](ctx context.Context, g *rowGroup, column string, amon
 
 // eachCell calls fn with the values of a column in some rows; a text lives as long as the call.
 func eachCell[T cellType](ctx context.Context, g *rowGroup, column string, among rowSet, fn func(row int, v T)) error {
-	return eachKnown(ctx, g, column, among, func(row int, v T, _ int) { fn(row, v) })
+	return eachKnown(ctx, g, column, among, nil, func(row int, v T, _ int) { fn(row, v) })
 }
 
-// eachKnown is eachCell with which of the column's dictionary each value is, -1 if it is none or that is not known.
-func eachKnown[T cellType](ctx context.Context, g *rowGroup, column string, among rowSet, fn func(row int, v T, known int)) error {
+// eachKnown is eachCell with which of the column's dictionary each value is, -1 if it is none or that is not known. With
+// want, it is enough to call fn with values that are wanted.
+func eachKnown[T cellType](ctx context.Context, g *rowGroup, column string, among rowSet, want func(T) bool, fn func(row int, v T, known int)) error {
 	leaf, ok := g.in.leaves[column]
 	if !ok {
 		return nil
 	}
-	quick, err := inPlace[T](g, leaf)
+	quick, numbers, err := inPlace[T](g, leaf)
+	if !numbers {
+		want = nil
+	}
 	if err == nil && quick {
-		err = eachInPlace(ctx, g, leaf, among, fn)
+		err = eachInPlace(ctx, g, leaf, among, want, fn)
 	} else if err == nil {
 		err = eachOfChunk(ctx, g, column, among, func(row int, v T) { fn(row, v, -1) })
 	}

@@ -177,7 +177,7 @@ func (c *counted) eachTally(ctx context.Context, g *rowGroup, o operand, among r
 		return o.eachText(ctx, g, among, func(row int, text string) { fn(row, c.tally(key, text)) })
 	}
 	var tallies []*tally // by number in the dictionary
-	return eachKnown(ctx, g, o.column, among, func(row int, v parquet.ByteArray, known int) {
+	return eachKnown(ctx, g, o.column, among, nil, func(row int, v parquet.ByteArray, known int) {
 		if known < 0 {
 			fn(row, c.tally(key, unsafe.String(unsafe.SliceData([]byte(v)), len(v))))
 			return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"unsafe"
 
 	"github.com/apache/arrow-go/v18/parquet"
@@ -24,26 +25,29 @@ type cellType interface {
 	int32 | int64 | float64 | bool | parquet.ByteArray
 }
 
-// inPlace tells whether all pages of a column can be read in place.
-func inPlace[T cellType](g *rowGroup, leaf int) (bool, error) {
+// inPlace tells whether all pages of a column can be read in place, and whether all are numbers into a dictionary.
+func inPlace[T cellType](g *rowGroup, leaf int) (quick, numbers bool, err error) {
 	column := g.in.reader.MetaData().Schema.Column(leaf)
 	if column.MaxRepetitionLevel() > 0 || column.MaxDefinitionLevel() > 1 || !sameType[T](column.PhysicalType()) {
-		return false, nil
+		return false, false, nil
 	}
 	meta, err := g.in.reader.MetaData().RowGroup(g.number).ColumnChunk(leaf)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	pages := 0
+	pages, plain := 0, 0
 	for _, s := range meta.EncodingStats() {
 		if s.PageType == file.PageTypeDictionaryPage {
 			continue
 		}
 		if pages++; s.PageType != file.PageTypeDataPage || s.Encoding != parquet.Encodings.Plain && s.Encoding != parquet.Encodings.RLEDict {
-			return false, nil
+			return false, false, nil
+		}
+		if s.Encoding == parquet.Encodings.Plain {
+			plain++
 		}
 	}
-	return pages > 0, nil
+	return pages > 0, pages > 0 && plain == 0, nil
 }
 
 func sameType[T cellType](t parquet.Type) bool {
@@ -62,8 +66,9 @@ func sameType[T cellType](t parquet.Type) bool {
 }
 
 // eachInPlace calls fn with the values of a column in some rows. A text lives as long as the call; known says which of the
-// dictionary's values it is, -1 if it is none.
-func eachInPlace[T cellType](ctx context.Context, g *rowGroup, leaf int, among rowSet, fn func(row int, v T, known int)) error {
+// dictionary's values it is, -1 if it is none. With want, it is enough to call fn with values that are wanted, and where no
+// value of the dictionary is, pages are not read.
+func eachInPlace[T cellType](ctx context.Context, g *rowGroup, leaf int, among rowSet, want func(T) bool, fn func(row int, v T, known int)) error {
 	pages, err := g.in.reader.RowGroup(g.number).GetColumnPageReader(leaf)
 	if err != nil {
 		return err
@@ -75,6 +80,18 @@ func eachInPlace[T cellType](ctx context.Context, g *rowGroup, leaf int, among r
 		return err
 	}
 	var dictionary []T
+	if want != nil {
+		p, err := pages.GetDictionaryPage()
+		if err != nil || p == nil {
+			return errors.Join(errPage, err)
+		}
+		if dictionary, err = dictionaryOf[T](p); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(dictionary, want) {
+			return nil
+		}
+	}
 	page, first := 0, 0
 	for row := among.next(0); row >= 0; {
 		if err := ctx.Err(); err != nil {
@@ -97,13 +114,15 @@ func eachInPlace[T cellType](ctx context.Context, g *rowGroup, leaf int, among r
 		}
 		data, ok := pages.Page().(*file.DataPageV1)
 		if !ok {
-			if _, ok := pages.Page().(*file.DictionaryPage); ok && dictionary == nil {
+			if _, ok := pages.Page().(*file.DictionaryPage); !ok {
+				return errPage
+			}
+			if dictionary == nil || want != nil { // which the library has read into the same memory
 				if dictionary, err = dictionaryOf[T](pages.Page()); err != nil {
 					return err
 				}
-				continue
 			}
-			return errPage
+			continue
 		}
 		n := int(data.NumValues())
 		if first+n > g.rows {

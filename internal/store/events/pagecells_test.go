@@ -29,7 +29,7 @@ func sameCells[T cellType](t *testing.T, g *rowGroup, column string, among rowSe
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = eachInPlace(context.Background(), g, g.in.leaves[column], among, func(row int, v T, _ int) {
+	err = eachInPlace(context.Background(), g, g.in.leaves[column], among, nil, func(row int, v T, _ int) {
 		if n >= len(want) || want[n].row != row || !same(want[n].value, v) {
 			t.Fatalf("column %s: cell %d of %d is %v in row %d", column, n, len(want), v, row)
 		}
@@ -85,16 +85,16 @@ func TestInPlaceLikeTheLibrary(t *testing.T) {
 		for column, leaf := range b.leaves {
 			for _, set := range sets {
 				n := -1
-				if ok, _ := inPlace[int32](g, leaf); ok {
+				if ok, _, _ := inPlace[int32](g, leaf); ok {
 					n = sameCells(t, g, column, set, func(a, b int32) bool { return a == b })
 				}
-				if ok, _ := inPlace[int64](g, leaf); ok {
+				if ok, _, _ := inPlace[int64](g, leaf); ok {
 					n = sameCells(t, g, column, set, func(a, b int64) bool { return a == b })
 				}
-				if ok, _ := inPlace[float64](g, leaf); ok {
+				if ok, _, _ := inPlace[float64](g, leaf); ok {
 					n = sameCells(t, g, column, set, func(a, b float64) bool { return a == b })
 				}
-				if ok, _ := inPlace[parquet.ByteArray](g, leaf); ok {
+				if ok, _, _ := inPlace[parquet.ByteArray](g, leaf); ok {
 					n = sameCells(t, g, column, set, func(a, b parquet.ByteArray) bool { return bytes.Equal(a, b) })
 				}
 				if n >= 0 {

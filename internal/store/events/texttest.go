@@ -128,7 +128,11 @@ func (t *textTest) testColumn(ctx context.Context, g *rowGroup, column string, a
 	}
 	met := make(rowSet, len(among))
 	var answers []int8 // by number in the dictionary: 1 and -1 are yes and no
-	err := eachKnown(ctx, g, column, among, func(row int, v parquet.ByteArray, known int) {
+	want := func(v parquet.ByteArray) bool { return t.met(v) }
+	if there != nil {
+		want = nil
+	}
+	err := eachKnown(ctx, g, column, among, want, func(row int, v parquet.ByteArray, known int) {
 		yes := false
 		if known < 0 {
 			yes = t.met(v)
