@@ -20,8 +20,7 @@ var promOps = map[string]string{"lte": "<=", "gte": ">=", "lt": "<", "gt": ">"}
 // counter is added up.
 func over(query, window string, counter bool) (string, error) {
 	if strings.Contains(query, windowParameter) {
-		query = strings.ReplaceAll(query, windowParameter, window)
-		return query, instant(query)
+		return printed(strings.ReplaceAll(query, windowParameter, window))
 	}
 	if err := instant(query); err != nil {
 		return "", err
@@ -56,7 +55,19 @@ func over(query, window string, counter bool) (string, error) {
 	for _, p := range places {
 		query = query[:p.from] + function + "(" + query[p.from:p.to] + "[" + window + "])" + query[p.to:]
 	}
-	return query, instant(query)
+	return printed(query)
+}
+
+// printed is a query as PromQL prints it, on one line and without comments, so that it can stand within others.
+func printed(query string) (string, error) {
+	if err := instant(query); err != nil {
+		return "", err
+	}
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+	if err != nil {
+		return "", err
+	}
+	return parsed.String(), nil
 }
 
 // instant says why a query gives no values by label set.
@@ -103,11 +114,13 @@ func (s SLO) badEvents(o Objective, window time.Duration) string {
 	step := promDuration(max(sampleStep, (window / maxSamples).Truncate(time.Second)))
 	spec := s.Spec.Indicator.Spec
 	if m := spec.ThresholdMetric; m != nil {
-		return fmt.Sprintf("1 - avg_over_time(((%s) %s bool %s)[%s:%s])", m.query(), promOps[o.Op], number(*o.Value), w, step)
+		query, _ := printed(m.query()) // which was validated
+		return fmt.Sprintf("1 - avg_over_time(((%s) %s bool %s)[%s:%s])", query, promOps[o.Op], number(*o.Value), w, step)
 	}
 	r := spec.RatioMetric
 	if r.Raw != nil {
-		mean := fmt.Sprintf("avg_over_time((%s)[%s:%s])", r.Raw.query(), w, step)
+		query, _ := printed(r.Raw.query())
+		mean := fmt.Sprintf("avg_over_time((%s)[%s:%s])", query, w, step)
 		if r.RawType == "success" {
 			return "1 - " + mean
 		}
