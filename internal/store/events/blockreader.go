@@ -100,7 +100,7 @@ func (s *Store) openBlock(b *block) (r *blockReader, err error) {
 			f.Close()
 		}
 	}()
-	props := parquet.NewReaderProperties(memory.DefaultAllocator)
+	props := parquet.NewReaderProperties(&pages)
 	props.BufferedStreamEnabled, props.BufferSize = true, 16<<10 // so much of a page is looked at for its header
 	options := []file.ReadOption{file.WithReadProps(props)}
 	m := s.catalog.footers.get(b)
