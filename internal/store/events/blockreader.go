@@ -163,15 +163,18 @@ func (s *Store) whileReading(b *block, err *error) {
 	*err = fmt.Errorf("read block %s: %w", b.path, *err)
 }
 
+// chunkReader is what the Parquet library has for columns of each type.
+type chunkReader[T any] interface {
+	Skip(int64) (int64, error)
+	SeekToRow(int64) error
+	HasNext() bool
+	Err() error
+	ReadBatchInPage(n int64, values []T, defs, reps []int16) (int64, int, error)
+}
+
 // chunk is the part of a column that lies in one row group. It is read forwards.
 type chunk[T any] struct {
-	in interface {
-		Skip(int64) (int64, error)
-		SeekToRow(int64) error
-		HasNext() bool
-		Err() error
-		ReadBatchInPage(n int64, values []T, defs, reps []int16) (int64, int, error)
-	}
+	in     chunkReader[T]
 	close  func() error
 	pages  []int64 // the first rows of its pages, if known
 	at     int64   // the next row
@@ -195,13 +198,7 @@ func openChunk[T any](g *rowGroup, path string) (*chunk[T], error) {
 		return nil, err
 	}
 	c := &chunk[T]{close: column.Close, most: column.Descriptor().MaxDefinitionLevel()}
-	if c.in, ok = column.(interface {
-		Skip(int64) (int64, error)
-		SeekToRow(int64) error
-		HasNext() bool
-		Err() error
-		ReadBatchInPage(n int64, values []T, defs, reps []int16) (int64, int, error)
-	}); !ok {
+	if c.in, ok = column.(chunkReader[T]); !ok {
 		return nil, fmt.Errorf("column %s is %s", path, column.Type())
 	}
 	c.pages, err = g.pageStarts(leaf)
