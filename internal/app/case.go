@@ -38,6 +38,10 @@ func NewCase(ctx context.Context) (c *Case, err error) {
 	}
 	config := Default()
 	config.Data = dir
+	// What was normal may have been recorded half a year away from what went wrong, and all of it counts.
+	for _, r := range []*Retention{&config.Retention.Events, &config.Retention.Metrics} {
+		r.Age = Duration(10 * 365 * 24 * time.Hour)
+	}
 	a := &app{Options: Options{Config: config, Logger: slog.New(slog.DiscardHandler)}, now: time.Now, replaying: true, started: time.Now(), failed: make(chan error, 1)}
 	c = &Case{app: a, dir: dir}
 	if err = a.openStores(ctx); err == nil {
