@@ -211,7 +211,7 @@ func whyLines(v model.Verdict, lang string) (out []string) {
 			break
 		}
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && v.Why == nil {
 		out = []string{"  " + word(lang, "none")}
 	}
 	return out
