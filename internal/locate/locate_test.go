@@ -312,20 +312,27 @@ func TestOnset(t *testing.T) {
 }
 
 func TestSteady(t *testing.T) {
-	w := store.Window{From: time.Unix(0, 0).UTC(), To: time.Unix(200, 0).UTC()}
+	w := store.Window{From: time.Unix(0, 0).UTC(), To: time.Unix(600, 0).UTC()}
 	bump := func(from, to int) []store.TimelineStat {
 		return timeline(func(i int) float64 {
 			if i >= from && i < to {
 				return 0.5 + 0.01*float64(i%3)
 			}
 			return 0.1 + 0.01*float64(i%3)
-		}, func(int) int64 { return 0 }, 200)
+		}, func(int) int64 { return 0 }, 600)
 	}
 	for _, c := range []struct {
 		name     string
 		from, to int
 		want     int64
-	}{{"never", 0, 0, 0}, {"over", 40, 70, 70}, {"at first", 0, 30, 30}, {"the present rise stays", 190, 200, 0}} {
+	}{
+		{"never", 0, 0, 0},
+		{"over", 40, 270, 270},
+		{"at first", 0, 30, 30},
+		{"short, long ago", 190, 206, 206},
+		{"short, a moment ago", 560, 576, 576},
+		{"the present rise stays", 590, 600, 0},
+	} {
 		if got := locate.Steady(bump(c.from, c.to), w, time.Second).Unix(); got != c.want {
 			t.Errorf("%s: steady from %d, want %d", c.name, got, c.want)
 		}

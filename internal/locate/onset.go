@@ -223,6 +223,10 @@ func prefix(v []int64) []int64 {
 // Steady is where the last stretch of w without trouble of its own begins: after the last time that an operation's
 // duration or failures fell back. What came before that isn't usual, and a later rise may be the trouble in question.
 // steps are those of the one operation.
+//
+// One change point over the whole of w misses a short trouble between two long good times, because the means of both sides
+// are then nearly the same. So it is sought in intervals of many lengths that overlap by half (seeded binary segmentation:
+// Kovács et al., Biometrika 110, 2023).
 func Steady(steps []store.TimelineStat, w store.Window, step time.Duration) time.Time {
 	if step <= 0 || w.Len() < 4*step {
 		return w.From
@@ -235,18 +239,37 @@ func Steady(steps []store.TimelineStat, w store.Window, step time.Duration) time
 		}
 	}
 	from := 0
-	for range 8 {
-		next := max(fell(mean[from:], calls[from:]), recovered(failed[from:], calls[from:]))
-		if next == 0 {
-			break
+	for size := min(n, shortest); ; size = min(n, 2*size) {
+		// The more intervals, the more of them look odd by chance; and what is short and small spoils nothing.
+		t := threshold{minScore + math.Log(2*float64(n)/float64(size)-1), math.Log(4. / 3), 0.02}
+		if size < n {
+			t.factor, t.share = math.Log(2), 0.1
 		}
-		from += next
+		for to := n; to > from; to -= max(1, size/2) {
+			// An interval may hold several ends of troubles; the last one counts.
+			for at := max(from, to-size); at < to; at = from {
+				next := max(fell(mean[at:to], calls[at:to], t), recovered(failed[at:to], calls[at:to], t))
+				if next == 0 {
+					break
+				}
+				from = at + next
+			}
+		}
+		if size == n {
+			return w.From.Add(time.Duration(from) * step)
+		}
 	}
-	return w.From.Add(time.Duration(from) * step)
 }
 
-// fell is the step at which a mean duration fell by a quarter or more, 0 if it never did.
-func fell(mean []float64, calls []int64) int {
+// shortest is the length, in steps, of the shortest intervals in which the end of a trouble is sought.
+const shortest = 30
+
+// threshold is what an end of trouble must reach: how sure it is, and by what factor (its logarithm) durations or by how
+// much the share of failures fell.
+type threshold struct{ score, factor, share float64 }
+
+// fell is the step at which a mean duration fell, 0 if it never did.
+func fell(mean []float64, calls []int64, least threshold) int {
 	var y []float64
 	var idx []int
 	for i := range mean {
@@ -264,7 +287,7 @@ func fell(mean []float64, calls []int64) int {
 	for i := 1; i < len(y); i++ {
 		sum += y[i-1]
 		a, b := float64(i), n-float64(i)
-		if i < minSide || b < minSide || sum/a-(total-sum)/b < math.Log(4./3) {
+		if i < minSide || b < minSide || sum/a-(total-sum)/b < least.factor {
 			continue
 		}
 		d := sum/a - (total-sum)/b
@@ -276,23 +299,23 @@ func fell(mean []float64, calls []int64) int {
 		return 0
 	}
 	rest := max(0, squares-total*total/n-gain)
-	if n/2*math.Log1p(gain/(rest+n*1e-4)) < minScore {
+	if n/2*math.Log1p(gain/(rest+n*1e-4)) < least.score {
 		return 0
 	}
 	return idx[at]
 }
 
-// recovered is the step at which a share of failures fell, 0 if it never did.
-func recovered(failed, calls []int64) int {
+// recovered is the step at which the share of failures fell, 0 if it never did.
+func recovered(failed, calls []int64, least threshold) int {
 	f, c := prefix(failed), prefix(calls)
 	n := len(calls)
-	whole, best, at := bernoulli(f[n], c[n]), float64(minScore), 0
+	whole, best, at := bernoulli(f[n], c[n]), least.score, 0
 	for i := 1; i < n; i++ {
 		if c[i] == 0 || c[n] == c[i] {
 			continue
 		}
 		before, after := float64(f[i])/float64(c[i]), float64(f[n]-f[i])/float64(c[n]-c[i])
-		if g := bernoulli(f[i], c[i]) + bernoulli(f[n]-f[i], c[n]-c[i]) - whole; before-after >= 0.02 && g > best {
+		if g := bernoulli(f[i], c[i]) + bernoulli(f[n]-f[i], c[n]-c[i]) - whole; before-after >= least.share && g > best {
 			at, best = i, g
 		}
 	}
