@@ -137,6 +137,7 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 
 	// The normal period is as long as there is data: rates must not be diluted by time before anything ran.
 	f.Normal.From = history0(f.Normal, normal, s)
+	f.Unheard = s.unheard(f.Normal)
 	peers := locate.Learn(bad, normal)
 	d.untraced(ctx, tenant, s, f, counts, locate.Unanswered(bad, normal), peers)
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
@@ -222,7 +223,8 @@ func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *ex
 	q := d.asker(ctx)
 	for i, call := range calls {
 		q.question("untraced services", func(ctx context.Context) error {
-			names, err := d.behind(ctx, tenant, call, span)
+			// Who serves what changes seldom, and is known from before a service fell silent.
+			names, err := d.behind(ctx, tenant, call, store.Window{From: s.onset.Add(-time.Hour), To: span.To})
 			if err != nil {
 				return err
 			}

@@ -35,9 +35,10 @@ type Metrics interface {
 	RPCServers(ctx context.Context, tenant, rpcService string, w store.Window) ([]string, error)
 }
 
-// Changes is what verdicts ask of the recorded changes.
-type Changes interface {
+// State is what verdicts ask of the recorded changes, and of incidents that are over.
+type State interface {
 	Changes(ctx context.Context, tenant string, w store.Window) ([]model.Change, error)
+	Incidents(ctx context.Context, tenant string, status model.IncidentStatus, limit int) ([]model.Incident, error)
 }
 
 // Rows is what comparisons read: the newest spans and log lines of a window, up to a limit.
@@ -61,7 +62,7 @@ type Aggregates interface {
 type Options struct {
 	Events     Events
 	Metrics    Metrics
-	State      Changes
+	State      State
 	Rows       Rows
 	Templates  Templates
 	Aggregates Aggregates
@@ -72,7 +73,7 @@ type Options struct {
 type Diagnoser struct {
 	events  Events
 	metrics Metrics
-	state   Changes
+	state   State
 	rows    Rows
 	forms   Templates
 	sums    Aggregates

@@ -39,6 +39,9 @@ type scope struct {
 	lag         time.Duration
 	seen        map[string]time.Time // when each service last received work, before the onset
 	blind       bool                 // there are no spans
+	// heard are the steps, each as long as step, in which each service told of what it received.
+	heard map[string][]time.Time
+	step  time.Duration
 }
 
 const (
@@ -51,6 +54,8 @@ const (
 	// less time is looked at for that, but not less than atLeast before the onset and atLeast after it.
 	plenty  = 30_000
 	atLeast = 30 * time.Second
+	// clean is how much time without trouble nearby must remain for what came before it to be left out.
+	clean = time.Minute
 )
 
 type operation struct {
@@ -104,9 +109,23 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	settle := min(max(to.Sub(onset)/4, time.Second), 5*time.Second)
 	settled := store.Window{From: w.From, To: to.Add(-settle)}
 	s.choose(req, steps, onset, settled)
+	onset = s.recent(req, onset)
 	// Trouble that was over before this one began belongs neither to the usual nor to the change points.
 	usual := store.Window{From: w.From, To: onset.Add(-5 * time.Second)}
 	steady := locate.Steady(s.own(steps), usual, step)
+	earlier, err := d.earlier(ctx, req, onset)
+	if err != nil {
+		return nil, err
+	}
+	reach := s.reach()
+	for _, a := range earlier {
+		if !reach[a.Service] {
+			continue
+		}
+		if t := locate.Steady(of(steps, a.Service, a.Operation), usual, step); usual.To.Sub(t) >= clean {
+			steady = maxTime(steady, t)
+		}
+	}
 	recent := store.Window{From: maxTime(steady, onset.Add(-lead).Truncate(step)), To: settled.To}
 	s.shifts = locate.Onset(within(steps, recent), recent, step)
 	if t := s.began(onset, known); !t.IsZero() {
@@ -125,6 +144,10 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	s.normal = store.Window{From: maxTime(steady, back), To: onset.Add(-margin)}
 	if s.normal.Len() < 10*time.Second {
 		s.normal.From = back
+	}
+	s.step, s.heard = step, map[string][]time.Time{}
+	for _, t := range steps {
+		s.heard[t.Service] = append(s.heard[t.Service], t.At)
 	}
 	s.measure(steps)
 	s.seen = map[string]time.Time{}
@@ -211,6 +234,16 @@ func within(steps []store.TimelineStat, w store.Window) []store.TimelineStat {
 	for _, s := range steps {
 		if w.Contains(s.At) {
 			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// of are the steps of an operation that others enter by.
+func of(steps []store.TimelineStat, service, operation string) (out []store.TimelineStat) {
+	for _, t := range steps {
+		if t.Service == service && t.Operation == operation {
+			out = append(out, t)
 		}
 	}
 	return out
@@ -407,6 +440,75 @@ func (s *scope) reach() map[string]bool {
 		}
 	}
 	return seen
+}
+
+// unheard adds up, for each service, the gaps in w between steps with spans that are far longer than its others: ten times
+// the median, and a quarter of a minute.
+func (s *scope) unheard(w store.Window) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for service, steps := range s.heard {
+		times := slices.DeleteFunc(slices.Clone(steps), func(t time.Time) bool { return !w.Contains(t) })
+		if len(times) == 0 {
+			continue
+		}
+		slices.SortFunc(times, time.Time.Compare)
+		gaps := make([]time.Duration, 0, len(times)+1)
+		last := w.From.Add(-s.step)
+		for _, t := range append(slices.Compact(times), w.To) {
+			gaps = append(gaps, max(0, t.Sub(last)-s.step))
+			last = t
+		}
+		limit := max(15*time.Second, 10*slices.Sorted(slices.Values(gaps))[len(gaps)/2])
+		for _, g := range gaps {
+			if g >= limit {
+				out[service] += g
+			}
+		}
+	}
+	return out
+}
+
+// together is how far apart alarms of one trouble begin at most, one after the other.
+const together = 2 * time.Minute
+
+// recent is the onset of the trouble to which the chosen operation's own alarm belongs. An incident may be open for long
+// when something else happens: what began minutes before that alarm, with nothing in between, is another matter.
+func (s *scope) recent(req Request, onset time.Time) time.Time {
+	if req.Incident == nil || !req.From.IsZero() || s.alarm == nil || s.alarm.Onset.IsZero() || s.alarm.Service != s.service || s.alarm.Operation != s.operation {
+		return onset
+	}
+	_, alarms := req.Incident.Episode()
+	began := s.alarm.Onset
+	for _, a := range slices.Backward(slices.SortedFunc(slices.Values(alarms), func(a, b model.Alarm) int { return a.Onset.Compare(b.Onset) })) {
+		if a.Onset.Before(began) && began.Sub(a.Onset) <= together && !a.Onset.IsZero() {
+			began = a.Onset
+		}
+	}
+	return maxTime(onset, began).UTC()
+}
+
+// earlier are the alarms that began before an onset, not long ago: of this incident, and of those that are over.
+func (d *Diagnoser) earlier(ctx context.Context, req Request, onset time.Time) (alarms []model.Alarm, err error) {
+	var incidents []model.Incident
+	if d.state != nil {
+		if incidents, err = d.state.Incidents(ctx, req.Tenant, model.IncidentResolved, 20); err != nil {
+			return nil, err
+		}
+	}
+	if req.Incident != nil {
+		incidents = append(incidents, *req.Incident)
+	}
+	for _, inc := range incidents {
+		if !inc.ResolvedAt.IsZero() && inc.ResolvedAt.Before(onset.Add(-history)) {
+			continue
+		}
+		for _, a := range inc.Alarms {
+			if !a.Onset.IsZero() && a.Onset.Before(onset.Add(-atLeast)) && a.Service != "" && a.Operation != "" {
+				alarms = append(alarms, a)
+			}
+		}
+	}
+	return alarms, nil
 }
 
 // began is the operation's own change point near the time that was given; zero if it has none.

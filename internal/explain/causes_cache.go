@@ -26,7 +26,7 @@ func (f *Facts) cacheStampede(service string) (best Case) {
 			continue
 		}
 		each, eachUsual := float64(s.Now.Count)/float64(now), float64(s.Usual.Count)/float64(usual)
-		grown, _, _ := f.surge(now, usual)
+		grown, _, _ := f.surge(service, now, usual)
 		c := Case{Cause: model.Cause{Class: model.ClassSelf, Entity: e, Onset: f.serviceOnset(service)}}
 		c.Required = []Sign{
 			{"misses", (1 - ramp(eachUsual, 0.3, 0.6)) * ramp(each, 0.25, 0.6) * ramp(ratio(each, eachUsual, 0.005), 3, 6),

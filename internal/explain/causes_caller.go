@@ -183,7 +183,7 @@ func trafficSurges(f *Facts) []Case {
 		return nil
 	}
 	now, usual := f.entries(f.Service, model.SpanServer)
-	s, rateNow, rateUsual := f.surge(now, usual)
+	s, rateNow, rateUsual := f.surge(f.Service, now, usual)
 	if s == 0 {
 		return nil
 	}

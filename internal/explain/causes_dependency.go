@@ -12,7 +12,7 @@ import (
 // then the database does what it is asked.
 func slowQueries(f *Facts) (cases []Case) {
 	for _, e := range f.databases() {
-		var factor, waiting, held, locked, missed, changed, flood float64
+		var factor, waiting, held, locked, missed, changed, flood, starved float64
 		var user string
 		for _, s := range f.Users(e) {
 			if x := f.databaseFactor(s, e.Name()); x > factor {
@@ -24,6 +24,7 @@ func slowQueries(f *Facts) (cases []Case) {
 			missed = max(missed, score(f.cacheStampede(s)))
 			changed = max(changed, f.changed(s))
 			flood = max(flood, strongest(floodsInto(f, s)))
+			starved = max(starved, f.starved(s))
 		}
 		if user == "" {
 			row := f.Row(e)
@@ -44,6 +45,7 @@ func slowQueries(f *Facts) (cases []Case) {
 			{"flood", 0.7 * flood, nil},
 			{"surge", 0.6 * f.entrySurge(), nil},
 			{"one user", 0.7 * f.userSuffers(), nil},
+			{"who asks is starved", 0.8 * starved, nil},
 		}
 		cases = append(cases, c)
 	}

@@ -27,7 +27,7 @@ func floodsInto(f *Facts, consumer string) (cases []Case) {
 			continue
 		}
 		_, before := f.Edge(e.From, e.To, e.Kind)
-		s, rateNow, rateUsual := f.surge(e.Count, before.Count)
+		s, rateNow, rateUsual := f.surge(e.To, e.Count, before.Count)
 		if s == 0 {
 			continue
 		}
@@ -39,7 +39,7 @@ func floodsInto(f *Facts, consumer string) (cases []Case) {
 			}
 		}
 		in, inUsual := f.entries(e.From, model.SpanServer)
-		upstream, _, _ := f.surge(in, inUsual)
+		upstream, _, _ := f.surge(e.From, in, inUsual)
 		c := Case{Cause: model.Cause{Class: model.ClassEvent, Entity: model.ServiceEntity(e.From), Onset: f.serviceOnset(e.From)}}
 		c.Required = []Sign{
 			{"flood", s, f.floodEvidence(e, rateNow, rateUsual)},

@@ -65,7 +65,7 @@ func (f *Facts) wanted() Case {
 	}
 	k := f.Keys[0]
 	now, usual := f.asked(f.Service, f.Operation)
-	grown, _, _ := f.surge(now, usual)
+	grown, _, _ := f.surge(f.Service, now, usual)
 	apart := ramp(ratio(k.Seconds, k.Others, 1e-3), 1.3, 2.5)
 	one := max(f.userSuffers(), f.Holder(f.Service).Strength)
 	for _, a := range f.Attributes {

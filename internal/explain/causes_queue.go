@@ -43,7 +43,7 @@ func (f *Facts) slowConsumer(service string) Case {
 			queue, queued = q, b
 		}
 	}
-	sent, _, _ := f.surge(now.Count, usual.Count)
+	sent, _, _ := f.surge(service, now.Count, usual.Count)
 	e := model.ServiceEntity(service)
 	around := f.Beneath(service, "database") + f.Beneath(service, "remote") + f.Beneath(service, "edge")
 	c := Case{Cause: model.Cause{Class: model.ClassSelf, Entity: e, Resource: queue, Onset: f.serviceOnset(service)}}

@@ -38,7 +38,7 @@ func (f *Facts) retryStorm(e store.EdgeStat) Case {
 	if e.Kind == store.EdgeCall {
 		place += f.Blame(model.ServiceEntity(e.To)) + f.Beneath(e.To, "database") + f.Beneath(e.To, "remote")
 	}
-	grown, _, _ := f.surge(now, usual)
+	grown, _, _ := f.surge(e.From, now, usual)
 	said, saying := f.says(e.From, tooManyWords)
 	c := Case{Cause: model.Cause{Class: model.ClassCaller, Entity: from, Onset: f.serviceOnset(e.From)}}
 	c.Required = []Sign{

@@ -68,7 +68,7 @@ func failingCode(f *Facts) (cases []Case) {
 func (f *Facts) excuses(service string) []Sign {
 	return []Sign{
 		{"pool", 0.95 * f.poolTrouble(service), nil},
-		{"cpu", 0.85 * ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service), nil},
+		{"cpu", 0.85 * f.starved(service), nil},
 		{"memory", 0.85 * ramp(f.Resource(service, Memory).Strength, 0.2, 0.7), nil},
 		{"hot key", 0.85 * f.hotKey(), nil},
 		{"cache", 0.9 * score(f.cacheStampede(service)), nil},
@@ -90,6 +90,12 @@ func (f *Facts) processWide(service string) float64 {
 		return 0.35 + 0.65*ramp(part, 0.4, 0.8)
 	}
 	return 1
+}
+
+// starved is how surely a service is short of CPU in all it does. Its clock runs on while it cannot, so that whatever it
+// waits for seems slow.
+func (f *Facts) starved(service string) float64 {
+	return ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service)
 }
 
 // cpuSaturation accuses a process without enough CPU: it uses all it may, is throttled, or waits for a processor, and

@@ -46,6 +46,8 @@ type Facts struct {
 	Statements map[string][]Statement // by the service that sends them
 	Changes    []NearChange
 	Keys       []KeyShare // what the affected operation's requests are about
+	// Unheard is how long of Normal a service, by name, told nothing of what it received. It may have received it.
+	Unheard map[string]time.Duration
 	// Untraced are the services that send no spans, by name.
 	Untraced map[string]Untraced
 }
@@ -216,10 +218,13 @@ func perSecond(n int64, w store.Window) float64 {
 	return 0
 }
 
-// surge is how surely a count grew, 0 to 1, with the two rates.
-func (f *Facts) surge(now, usual int64) (strength, rateNow, rateUsual float64) {
-	rateNow, rateUsual = perSecond(now, f.Bad), perSecond(usual, f.Normal)
-	if gRates(now, usual, f.Bad.Len().Seconds(), f.Normal.Len().Seconds()) < 20 {
+// surge is how surely a count of what a service received grew, 0 to 1, with the two rates. Time of which the service told
+// nothing is no time in which it received nothing: telemetry that comes back is no surge.
+func (f *Facts) surge(service string, now, usual int64) (strength, rateNow, rateUsual float64) {
+	heard := f.Normal
+	heard.From = heard.From.Add(min(f.Unheard[service], heard.Len()))
+	rateNow, rateUsual = perSecond(now, f.Bad), perSecond(usual, heard)
+	if gRates(now, usual, f.Bad.Len().Seconds(), heard.Len().Seconds()) < 20 {
 		return 0, rateNow, rateUsual
 	}
 	return ramp(ratio(rateNow, rateUsual, 0.1), 1.5, 2.5), rateNow, rateUsual

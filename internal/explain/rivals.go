@@ -62,7 +62,7 @@ func Rivals(f *Facts, chosen *Case) (out []model.RuledOut) {
 		}
 	}
 	now, usual := f.entries(f.Service, f.Kind)
-	if s, rateNow, rateUsual := f.surge(now, usual); s == 0 && now > 0 {
+	if s, rateNow, rateUsual := f.surge(f.Service, now, usual); s == 0 && now > 0 {
 		key := "rate_usual"
 		if rateNow < 0.7*rateUsual {
 			key = "rate_less"
@@ -74,7 +74,7 @@ func Rivals(f *Facts, chosen *Case) (out []model.RuledOut) {
 			continue
 		}
 		_, before := f.Edge(e.From, e.To, e.Kind)
-		if s, rateNow, rateUsual := f.surge(e.Count, before.Count); s == 0 {
+		if s, rateNow, rateUsual := f.surge(e.To, e.Count, before.Count); s == 0 {
 			add(model.ClassEvent, model.ServiceEntity(e.From), rateNow, "messages_usual", e.From, e.To, Rate(rateNow), Rate(rateUsual))
 		}
 	}

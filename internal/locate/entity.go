@@ -33,7 +33,8 @@ func (p Peers) Untraced(c Call, service string) {
 	p[peer{"", c.Host}] = service
 }
 
-// Unanswered lists the RPC services that were called and sent no span of it, in order of their calls.
+// Unanswered lists, in order of their calls, the RPC services that were called and sent no span of it, and the hosts that
+// passed a call on without a span of their own.
 func Unanswered(sets ...[]Trace) []Call {
 	var out []Call
 	for _, set := range sets {
@@ -41,10 +42,16 @@ func Unanswered(sets ...[]Trace) []Call {
 			t := build(tr.Spans)
 			for i := range t.nodes {
 				s := t.nodes[i].span
-				if s.Kind != model.SpanClient || t.callee(i) >= 0 {
+				if s.Kind != model.SpanClient {
 					continue
 				}
-				if c := (Call{Remote(s), rpcService(s)}); c.RPC != "" && !slices.Contains(out, c) {
+				passed := false
+				if c := t.callee(i); c >= 0 {
+					if passed = passedOn(s, t.nodes[c].span); !passed {
+						continue
+					}
+				}
+				if c := (Call{Remote(s), rpcService(s)}); (c.RPC != "" || passed && c.Host != "") && !slices.Contains(out, c) {
 					out = append(out, c)
 				}
 			}
@@ -91,6 +98,18 @@ func (t *tree) callee(i int) int {
 		}
 	}
 	return -1
+}
+
+// passedOn tells that the span below a call is not the other side's: they speak of different protocols, or of different RPC
+// services. So somebody between them passed the trace on without a span of their own, as a service without an SDK does
+// whose libraries propagate the context.
+func passedOn(call, below *model.Span) bool {
+	a, b := rpcService(call), rpcService(below)
+	if a != "" && b != "" {
+		return a != b
+	}
+	http := func(s *model.Span) bool { return s.Attrs.First("http.request.method", "http.method") != "" }
+	return a != "" && http(below) || b != "" && http(call)
 }
 
 // addresses are the names a client span gives the other side, most exact first.
@@ -148,6 +167,19 @@ func Destination(s *model.Span) string {
 	return s.Attrs.First("messaging.destination.name", "messaging.destination", "messaging.destination.template")
 }
 
+// hidden is the service without spans of its own that passed a call on, "" if none is known.
+func (p Peers) hidden(call, below *model.Span) string {
+	if !passedOn(call, below) {
+		return ""
+	}
+	for _, a := range append(addresses(call), Remote(call)) {
+		if service := p[peer{"", a}]; service != "" && service != below.Service() {
+			return service
+		}
+	}
+	return ""
+}
+
 // entity says to whom the exclusive time of node i belongs.
 func (t *tree) entity(i int, peers Peers) model.Entity {
 	n := &t.nodes[i]
@@ -155,6 +187,9 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 	switch s.Kind {
 	case model.SpanClient:
 		if c := t.callee(i); c >= 0 {
+			if service := peers.hidden(s, t.nodes[c].span); service != "" {
+				return model.ServiceEntity(service)
+			}
 			return model.EdgeEntity(s.Service(), t.nodes[c].span.Service())
 		}
 		if db := Database(s); db != "" {

@@ -484,6 +484,11 @@ func (s *Store) RPCServers(_ context.Context, _, rpcService string, _ store.Wind
 	return out, nil
 }
 
+// Incidents are none: what is simulated was well before.
+func (s *Store) Incidents(context.Context, string, model.IncidentStatus, int) ([]model.Incident, error) {
+	return nil, nil
+}
+
 // Changes is part of store.State.
 func (s *Store) Changes(_ context.Context, _ string, w store.Window) (out []model.Change, err error) {
 	for _, c := range s.Altered {
