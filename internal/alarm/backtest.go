@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -34,6 +35,8 @@ type BacktestOptions struct {
 	Events  Events
 	// PerWeek, if not nil, asks for the threshold that gives at most so many pages a week.
 	PerWeek *float64
+	// Lines is how many alarms' datapoints are told, those with pages first.
+	Lines int
 }
 
 // Page is one time that a rule would have called someone: an alarm from entering ALARM to leaving it.
@@ -63,6 +66,58 @@ type Backtest struct {
 	PerWeek float64 `json:"per_week"`
 	// Proposal is the threshold that was asked for, nil if none was.
 	Proposal *Proposal `json:"proposal,omitempty"`
+	// Lines are the datapoints of the alarms that were asked for.
+	Lines []BacktestLine `json:"lines,omitempty"`
+}
+
+// BacktestLine is what a backtest saw of one alarm: a value each Step from Start on, nil where there was none. Over many
+// periods, a value is the one of its periods that is nearest to breaching.
+type BacktestLine struct {
+	Alarm  string     `json:"alarm"`
+	Start  time.Time  `json:"start"`
+	Step   Duration   `json:"step"`
+	Values []*float64 `json:"values"`
+}
+
+// maxLinePoints bounds the values of a line.
+const maxLinePoints = 500
+
+// lines thins the datapoints of some alarms out, those with pages first.
+func lines(r Rule, frames []frame, from time.Time, pages []Page, most int) (out []BacktestLine) {
+	frames = slices.DeleteFunc(slices.Clone(frames), func(f frame) bool { return !f.at.After(from) })
+	var ids []string
+	add := func(id string) {
+		if len(ids) < most && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, p := range pages {
+		add(p.Alarm)
+	}
+	for _, f := range frames {
+		for _, id := range slices.Sorted(maps.Keys(f.values)) {
+			add(id)
+		}
+		if len(ids) == most {
+			break
+		}
+	}
+	below := r.Compare != nil && (r.Compare.Op == Below || r.Compare.Op == AtMost) || r.Usual != nil && r.Usual.Direction == Down
+	every := (len(frames) + maxLinePoints - 1) / maxLinePoints
+	for _, id := range ids {
+		l := BacktestLine{Alarm: id, Start: frames[0].at, Step: r.Period * Duration(every)}
+		for some := range slices.Chunk(frames, every) {
+			var worst *float64
+			for _, f := range some {
+				if v, ok := f.values[id]; ok && (worst == nil || below == (v.value < *worst)) {
+					worst = &v.value
+				}
+			}
+			l.Values = append(l.Values, worst)
+		}
+		out = append(out, l)
+	}
+	return out
 }
 
 // Proposal is the least strict threshold that keeps to a number of pages a week, and how many it gives.
@@ -116,6 +171,7 @@ func RunBacktest(ctx context.Context, o BacktestOptions) (Backtest, error) {
 	out.Contributors = len(seen)
 	out.Pages = w.pages(r, frames, from, to)
 	out.PerWeek = perWeek(len(out.Pages), to.Sub(from))
+	out.Lines = lines(r, frames, from, out.Pages, o.Lines)
 	if o.PerWeek != nil {
 		out.Proposal, err = w.propose(ctx, frames, from, to, *o.PerWeek)
 	}

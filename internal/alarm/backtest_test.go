@@ -62,6 +62,36 @@ func TestBacktest(t *testing.T) {
 	}
 }
 
+func TestBacktestTellsDatapoints(t *testing.T) {
+	m := &table{names: []string{"a", "b"}, value: func(_, name string, at time.Time) float64 {
+		if name == "a" {
+			return 1
+		}
+		return twoWeeks("", name, at)
+	}}
+	rule := above(5)
+	rule.Period = alarm.Duration(10 * time.Minute)
+	opts := alarm.BacktestOptions{
+		Tenant: model.DefaultTenant, Rule: rule, Metrics: m, Lines: 1,
+		Window: store.Window{From: simStart, To: simStart.Add(14 * 24 * time.Hour)},
+	}
+	got, err := alarm.RunBacktest(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 2016 periods are thinned out by five: the first peak begins with period 72 and ends with period 78.
+	l := got.Lines[0]
+	equal(t, "line", fmt.Sprint(len(got.Lines), l.Alarm, l.Start.Sub(simStart), l.Step, len(l.Values)), `1high{name="b"}10m0s 50m 404`)
+	equal(t, "worst of five", fmt.Sprint(*l.Values[13], *l.Values[14], *l.Values[15], *l.Values[16]), "1 10 10 1")
+
+	opts.Lines = 5
+	opts.Rule.Compare = &alarm.Compare{Op: alarm.Below, Threshold: 0.5}
+	if got, err = alarm.RunBacktest(t.Context(), opts); err != nil || len(got.Lines) != 2 {
+		t.Fatalf("%d lines, %v", len(got.Lines), err)
+	}
+	equal(t, "lowest of five", *got.Lines[1].Values[14], 1.0)
+}
+
 func TestBacktestsThatCannotBe(t *testing.T) {
 	m := &table{names: []string{"a"}, value: twoWeeks}
 	usual := above(0)

@@ -64,11 +64,13 @@ type Options struct {
 	Tap *record.Tap
 	// Received counts what was received, by source.
 	Received func() ingest.Status
-	Ready    func() bool
-	Version  string
-	Started  time.Time
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Config tells how the configuration was taken over last.
+	Config  func() ConfigStatus
+	Ready   func() bool
+	Version string
+	Started time.Time
+	Now     func() time.Time
+	Logger  *slog.Logger
 	// Page is what the web page is made of: index.html and assets/, or placeholder.html.
 	Page fs.FS
 
@@ -77,6 +79,12 @@ type Options struct {
 	// Prometheus and Metrics answer below /prometheus and at /metrics.
 	Prometheus  http.Handler
 	SelfMetrics http.Handler
+}
+
+// ConfigStatus is how the configuration was taken over last. After an error the one before is still in force.
+type ConfigStatus struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error,omitempty"`
 }
 
 type server struct {

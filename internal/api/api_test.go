@@ -294,8 +294,11 @@ func newServer(t *testing.T) *httptest.Server {
 			return events.SQLResult{Columns: []string{"n"}, Types: []string{"BIGINT"}, Rows: [][]any{{1}}}, nil
 		},
 		Received: func() ingest.Status { return ingest.Status{} },
-		Ready:    func() bool { return true },
-		Version:  "1.2.3", Started: now, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
+		Config: func() api.ConfigStatus {
+			return api.ConfigStatus{At: now, Error: "alarms.rules[0].for: 5s is shorter than every (10s)"}
+		},
+		Ready:   func() bool { return true },
+		Version: "1.2.3", Started: now, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 		SelfMetrics: http.NotFoundHandler(),
 	})
 	srv := httptest.NewServer(h)
@@ -335,7 +338,7 @@ var calls = []struct {
 	{"rule-without-a-condition", "POST", "/api/v1/alarms", `{"name":"x","expr":"sum("}`, "", 400},
 	{"rule-removed-missing", "DELETE", "/api/v1/alarms/none", "", "", 404},
 	{"rule-removed", "DELETE", "/api/v1/alarms/deep-queue", "", "", 204},
-	{"backtest", "POST", "/api/v1/alarms/backtest", `{"rule":{"name":"deep-queue","expr":"queue_depth","compare":{"op":">","threshold":5}},"from":"2026-03-01T11:00:00Z","to":"2026-03-01T12:00:00Z","per_week":1}`, "", 200},
+	{"backtest", "POST", "/api/v1/alarms/backtest", `{"rule":{"name":"deep-queue","expr":"queue_depth","compare":{"op":">","threshold":5}},"from":"2026-03-01T11:00:00Z","to":"2026-03-01T12:00:00Z","per_week":1,"lines":2}`, "", 200},
 	{"backtest-of-a-bad-rule", "POST", "/api/v1/alarms/backtest", `{"rule":{"name":"x"},"from":"2026-03-01T11:00:00Z"}`, "", 400},
 	{"receivers", "GET", "/api/v1/receivers", "", "", 200},
 	{"receiver-test", "POST", "/api/v1/receivers/ops/test", "", "", 200},

@@ -16,6 +16,7 @@ type backtestParams struct {
 		From    string          `json:"from" doc:"RFC 3339 or Unix seconds"`
 		To      string          `json:"to,omitempty" doc:"now without it"`
 		PerWeek *float64        `json:"per_week,omitempty" minimum:"0" doc:"propose a threshold that gives at most so many pages a week"`
+		Lines   int             `json:"lines,omitempty" minimum:"0" maximum:"20" doc:"tell the datapoints of so many alarms, those with pages first"`
 	}
 }
 
@@ -37,7 +38,7 @@ func (s *server) backtest(ctx context.Context, in *backtestParams) (*body, error
 		return nil, err
 	}
 	got, err := alarm.RunBacktest(ctx, alarm.BacktestOptions{
-		Tenant: tenant(in.Tenant), Rule: r, Window: store.Window{From: from, To: to}, Metrics: s.Metrics, Events: s.Events, PerWeek: in.Body.PerWeek,
+		Tenant: tenant(in.Tenant), Rule: r, Window: store.Window{From: from, To: to}, Metrics: s.Metrics, Events: s.Events, PerWeek: in.Body.PerWeek, Lines: in.Body.Lines,
 	})
 	if err != nil {
 		return nil, err

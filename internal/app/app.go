@@ -114,6 +114,7 @@ type app struct {
 
 	registry  *prometheus.Registry
 	reloadOK  prometheus.Gauge
+	reloaded  atomic.Pointer[api.ConfigStatus]
 	events    *events.Store
 	metrics   *metrics.Store
 	state     *state.Store
@@ -247,6 +248,7 @@ func (a *app) openStores(ctx context.Context) error {
 		Help: "1 if the configuration was taken over when it was last read, else 0.",
 	})
 	a.reloadOK.Set(1)
+	a.reloaded.Store(&api.ConfigStatus{At: a.started.UTC()})
 	a.registry.MustRegister(build, a.reloadOK)
 
 	if a.state, err = state.Open(ctx, filepath.Join(c.Data, "state.db")); err != nil {
@@ -490,7 +492,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		SQL: func(ctx context.Context, tenant, query string) (events.SQLResult, error) {
 			return a.events.SQL(ctx, tenant, query, events.SQLLimits{})
 		},
-		Tap: a.tap, Received: a.pipeline.Status, Ready: a.ready.Load, Version: a.Version, Started: a.started, Now: time.Now,
+		Tap: a.tap, Received: a.pipeline.Status, Config: func() api.ConfigStatus { return *a.reloaded.Load() }, Ready: a.ready.Load, Version: a.Version, Started: a.started, Now: time.Now,
 		Logger: a.Logger, AllowedHosts: c.AllowedHosts, Prometheus: prom,
 		SelfMetrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Page: web.Files(),
 	})
@@ -573,10 +575,12 @@ func (a *app) reload() {
 	}
 	if err != nil {
 		a.reloadOK.Set(0)
+		a.reloaded.Store(&api.ConfigStatus{At: time.Now().UTC(), Error: err.Error()})
 		a.Logger.Error("configuration kept as it was", "error", err)
 		return
 	}
 	a.reloadOK.Set(1)
+	a.reloaded.Store(&api.ConfigStatus{At: time.Now().UTC()})
 	log, old, now := a.Logger, a.Config.settings(), next.settings()
 	for i := range old {
 		if a, b := fmt.Sprint(deref(old[i].value)), fmt.Sprint(deref(now[i].value)); a != b && !slices.Contains([]string{"notify.file", "evaluation_interval"}, old[i].path) {
