@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"triage/internal/store"
@@ -61,6 +63,9 @@ func (e *Evaluator) Band(ctx context.Context, tenant, id string, r store.Window,
 	if err != nil {
 		return Band{}, fmt.Errorf("band of %s: %w", id, err)
 	}
+	if !slices.ContainsFunc(frames, func(f frame) bool { return len(f.values) > 0 }) {
+		return Band{}, fmt.Errorf("datapoints of alarm %s in that time: %w", id, store.ErrNotFound)
+	}
 	for _, f := range frames {
 		*w.seasons[id] = season // which knows these datapoints already
 		p := BandPoint{At: f.at}
@@ -98,7 +103,17 @@ func (e *Evaluator) contributor(ctx context.Context, tenant, id string) (Rule, b
 		}
 		return w.rule, *c.usual.season, nil
 	}
-	return Rule{}, baseline.Season{}, fmt.Errorf("alarm %s: %w", id, store.ErrNotFound)
+	// An alarm of the past is gone with its series, but for what is stored of them and its rule.
+	var r Rule
+	for name, wanted := range e.wanted(t) {
+		if wanted.err == nil && len(name) > len(r.Name) && strings.HasPrefix(id, name+"{") {
+			r = wanted.rule
+		}
+	}
+	if r.Name == "" {
+		return r, baseline.Season{}, fmt.Errorf("alarm %s: %w", id, store.ErrNotFound)
+	}
+	return r, baseline.Season{}, nil
 }
 
 // bound sets the bounds of a point by what is known before it.

@@ -188,4 +188,13 @@ func TestBand(t *testing.T) {
 	if _, err := e.Band(t.Context(), model.DefaultTenant, "none", w, 0); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("no such alarm: %v", err)
 	}
+
+	// An alarm whose series ended long ago is not watched any more; its past can be judged all the same.
+	e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{fixed}, Delay: -1})
+	if b, err = e.Band(t.Context(), model.DefaultTenant, `fixed{name="a"}`, w, 0); err != nil || len(b.Points) != 36 || *b.Points[35].Value != 400 {
+		t.Errorf("an alarm of the past: %d points, %v", len(b.Points), err)
+	}
+	if _, err := e.Band(t.Context(), model.DefaultTenant, `fixed{name="c"}`, w, 0); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("an alarm that never was: %v", err)
+	}
 }

@@ -36,6 +36,9 @@ describe.skipIf(missing)(`accessibility${missing && `: skipped, ${missing}`}`, (
     ['patterns', `/logs?view=templates&${range}`, 'Pattern'],
     ['metrics', `/explore?query=go_goroutine_count&${range}`, 'Value'],
     ['alarms', '/alarms', 'ListProducts'],
+    ['rules', '/alarms?view=rules', 'by itself'],
+    ['a rule', `/alarms?view=edit&rule=duration&${range}`, 'datapoints of'],
+    ['silences', '/alarms?view=silences', 'No silences'],
     ['data', '/data', 'Received'],
   ])('%s has no serious fault, in light and dark', async (_, path, text) => {
     for (const colorScheme of ['light', 'dark'] as const) {

@@ -40,6 +40,13 @@ export async function open(browser: Browser, url: string, options: BrowserContex
     // A refused request is an answer the page shows; the browser writes it down all the same.
     if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) complaints.push(`console: ${m.text()}`);
   });
+  // The browser says that something was refused, but not of what.
+  await page.addInitScript(() =>
+    document.addEventListener('securitypolicyviolation', (e) => {
+      const on = e.target instanceof Element ? e.target.outerHTML.slice(0, 200) : '';
+      console.error(`policy: ${e.violatedDirective} ${e.sourceFile}:${e.lineNumber}:${e.columnNumber} ${on}`);
+    }),
+  );
   const own = new URL(url).host;
   page.on('request', (r) => {
     const u = new URL(r.url());

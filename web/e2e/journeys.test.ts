@@ -1,7 +1,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { launch, missing, open } from './browser';
-import { AnyPage, IncidentPage, LogsPage, MapPage, TracePage, TracesPage } from './pages';
+import { AlarmsPage, AnyPage, IncidentPage, LogsPage, MapPage, TracePage, TracesPage } from './pages';
 import { type Program, startProgram } from './program';
 
 // A recorded incident: one user's requests exhaust a connection pool.
@@ -103,6 +103,83 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
   test('a query of metrics', async () => {
     await page.goto(`/explore?${new URLSearchParams({ ...range, query: 'sum by (service_name) (rate(traces_span_metrics_calls_total[30s]))' })}`);
     await page.getByRole('cell', { name: '{service_name="inventory"}' }).waitFor();
+  });
+
+  test('names of metrics and labels are completed while a query is typed', async () => {
+    await page.goto(`/explore?${new URLSearchParams(range)}`);
+    const query = page.getByRole('textbox', { name: 'PromQL' });
+    await query.click();
+    await page.keyboard.type('rate(traces_span_metrics_ca');
+    await page.getByRole('option', { name: /^traces_span_metrics_calls_total/ }).click();
+    await page.keyboard.type('{service_n');
+    await page.getByRole('option', { name: /^service_name/ }).click();
+    await page.keyboard.type('="inv');
+    await page.getByRole('option', { name: 'inventory' }).click();
+    await expect.poll(() => query.textContent()).toContain('{service_name="inventory"');
+  });
+
+  test('an alarm shows what was usual, and is silenced', async () => {
+    const alarms = new AlarmsPage(page);
+    const id = 'duration{service_name="inventory",span_name="shop.inventory.v1.Inventory/ListProducts"}';
+    await alarms.open({ ...range, alarm: id });
+    await page.getByRole('img', { name: /inventory .*ListProducts duration/ }).waitFor();
+    await page.getByRole('list', { name: 'History' }).getByText('datapoints were breaching').first().waitFor();
+    await page.getByRole('button', { name: 'Silence' }).click();
+    await expect.poll(() => page.getByRole('textbox', { name: 'Matchers' }).inputValue()).toContain('operation="shop.inventory.v1.Inventory/ListProducts"');
+    await alarms.field('Your name').fill('ann');
+    await page.getByRole('button', { name: 'Silence', exact: true }).click();
+    const row = page.getByRole('table', { name: 'Silences' }).getByRole('row', { name: /in force.*ListProducts.*ann/ });
+    await row.getByRole('button', { name: 'End now' }).click();
+    await row.getByRole('button', { name: 'End now, really?' }).click();
+    await page.getByRole('table', { name: 'Silences' }).getByRole('row', { name: /over.*ListProducts/ }).waitFor();
+  });
+
+  test('alarm edit with backtest', async () => {
+    const alarms = new AlarmsPage(page);
+    await alarms.open(range);
+    await page.getByRole('button', { name: 'New rule' }).click();
+    await alarms.field('Name').fill('failing calls');
+    await alarms.query().click();
+    await page.keyboard.insertText('sum by (service_name) (rate(traces_span_metrics_calls_total{status_code="STATUS_CODE_ERROR"}[15s]))');
+    await alarms.field('Period').fill('5s');
+    await page.getByRole('textbox', { name: 'so many breach' }).fill('2');
+    await page.getByRole('textbox', { name: 'Threshold' }).fill('0.5');
+    await alarms.tried().getByText(/^[1-9]\d* pages$/).waitFor();
+    await alarms.tried().getByRole('img', { name: /What it would have done/ }).waitFor();
+    const pages = await alarms.tried().getByRole('list', { name: 'Pages' }).getByRole('listitem').count();
+    expect(pages).toBeGreaterThan(0);
+    // A threshold that nobody would have been called for is proposed, and taken.
+    await alarms.tried().getByRole('textbox', { name: 'At most so many pages a week' }).fill('0');
+    await alarms.tried().getByRole('button', { name: /^Take .* \(0 a week\)/ }).click();
+    await alarms.tried().getByText('0 pages').waitFor();
+    // What is written so far is in the address.
+    await page.reload();
+    await expect.poll(() => alarms.field('Name').inputValue()).toBe('failing calls');
+    await alarms.tried().getByText('0 pages').waitFor();
+    await page.getByRole('button', { name: 'Every week' }).click();
+    await page.getByRole('button', { name: 'Save' }).click();
+    await alarms.rule('failing calls').getByRole('button', { name: 'Edit' }).click();
+    expect(await alarms.field('Weekdays').inputValue()).toBe('saturday, sunday');
+    await alarms.query().click();
+    await page.keyboard.press('Control+End');
+    await page.keyboard.insertText(' + sum(');
+    await alarms.tried().getByRole('alert').getByText(/expr:/).waitFor();
+    await page.getByRole('button', { name: 'Close' }).click();
+    await alarms.rule('failing calls').getByRole('button', { name: 'Remove' }).click();
+    await alarms.rule('failing calls').getByRole('button', { name: 'Remove, really?' }).click();
+    await expect.poll(() => alarms.rule('failing calls').count()).toBe(0);
+  });
+
+  test('a config error is shown, and goes when it is mended', async () => {
+    const alarms = new AlarmsPage(page);
+    await alarms.open(range);
+    await alarms.heading('Alarms').waitFor();
+    program.configure('alarms: {rules: [{name: deep queue, expr: "sum(", compare: {op: ">", threshold: 5}}]}\n');
+    await page.getByRole('alert').getByText(/alarms.rules\[0\].*expr/).waitFor();
+    await new AnyPage(page).link('Data').click();
+    await page.getByRole('alert').getByText('The configuration was refused.').waitFor();
+    program.configure('');
+    await expect.poll(() => page.getByRole('alert').count()).toBe(0);
   });
 
   test('by keyboard alone, from the overview to a span', async () => {

@@ -108,3 +108,29 @@ export class MapPage extends AnyPage {
     return this.page.getByRole('complementary', { name: 'Details' });
   }
 }
+
+export class AlarmsPage extends AnyPage {
+  async open(search: Record<string, string> = {}): Promise<void> {
+    await this.page.goto(`/alarms?${new URLSearchParams(search)}`);
+  }
+
+  rules(): Locator {
+    return this.page.getByRole('table', { name: 'Rules' });
+  }
+
+  rule(name: string): Locator {
+    return this.rules().getByRole('row', { name });
+  }
+
+  query(): Locator {
+    return this.page.getByRole('textbox', { name: 'PromQL' });
+  }
+
+  field(name: string): Locator {
+    return this.page.getByRole('textbox', { name, exact: true });
+  }
+
+  tried(): Locator {
+    return this.page.getByRole('region', { name: 'What it would have done' });
+  }
+}

@@ -1,6 +1,6 @@
 // The real program, as a user starts it, on a data directory of its own.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +12,8 @@ const startTime = 60_000;
 export interface Program {
   url: string;
   otlp: string;
+  /** Writes another configuration and has it read. */
+  configure: (yaml: string) => void;
   stop: () => Promise<void>;
 }
 
@@ -25,12 +27,18 @@ export async function startProgram(recording?: string): Promise<Program> {
     const replay = spawnSync(binary, ['replay', from, '--data', data], { encoding: 'utf8' });
     if (replay.status !== 0) throw new Error(`replay ${recording}: ${replay.stderr}`);
   }
-  const flags = ['--data', data, '--listen-http', '127.0.0.1:0', '--listen-otlp-http', '127.0.0.1:0', '--listen-otlp-grpc', 'off', '--host-metrics-enabled=false'];
+  const config = path.join(dir, 'triage.yml');
+  writeFileSync(config, '');
+  const flags = ['--config', config, '--data', data, '--listen-http', '127.0.0.1:0', '--listen-otlp-http', '127.0.0.1:0', '--listen-otlp-grpc', 'off', '--host-metrics-enabled=false'];
   const child = spawn(binary, ['serve', ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   const ready = await addresses(child);
   return {
     url: `http://${ready.http}`,
     otlp: `http://${ready.otlp_http}`,
+    configure: (yaml) => {
+      writeFileSync(config, yaml);
+      child.kill('SIGHUP');
+    },
     stop: async () => {
       const gone = new Promise((done) => child.once('exit', done));
       child.kill('SIGTERM');

@@ -4,18 +4,27 @@ import { readFileSync, writeFileSync } from 'node:fs';
 
 const types = {
   'alarm-history': 'History',
+  'alarm-band': 'Band',
   alarms: 'Alarms',
+  backtest: 'Backtest',
   changes: 'Changes',
   difference: 'Difference',
   incident: 'Incident',
   incidents: 'Incidents',
+  'incident-acknowledged': 'Incident',
+  'incident-assigned': 'Incident',
+  'incident-silenced': 'Silences',
   logs: 'Logs',
   outline: 'Outline',
+  rule: 'Rule',
   services: 'Services',
+  silence: 'Silence',
+  silences: 'Silences',
   spans: 'Spans',
   status: 'Status',
   story: 'Story',
   templates: 'Templates',
+  timeline: 'Timeline',
   trace: 'Trace',
   verdict: 'Verdict',
   verdicts: 'Verdicts',
@@ -23,7 +32,7 @@ const types = {
 
 const here = (path) => new URL(path, import.meta.url);
 let out = '// Made by scripts/goldens.mjs from the golden answers of internal/api.\n';
-out += `import type { ${Object.values(types).join(', ')} } from './types';\n`;
+out += `import type { ${[...new Set(Object.values(types))].join(', ')} } from './types';\n`;
 for (const [name, type] of Object.entries(types)) {
   const golden = readFileSync(here(`../../internal/api/testdata/${name}.json`), 'utf8').trim();
   out += `\nexport const ${name.replace(/-(\w)/g, (_, c) => c.toUpperCase())} = ${golden} satisfies ${type};\n`;

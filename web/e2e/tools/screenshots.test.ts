@@ -7,6 +7,14 @@ import { type Program, startProgram } from '../program';
 
 const out = path.resolve(import.meta.dirname, '../../../docs/img');
 const range = 'from=2026-11-23T01:23:30Z&to=2026-11-23T01:25:15Z';
+const rule = JSON.stringify({
+  name: 'failing calls',
+  expr: 'sum by (service_name) (rate(traces_span_metrics_calls_total{status_code="STATUS_CODE_ERROR"}[15s]))',
+  compare: { op: '>', threshold: 1 },
+  period: '5s',
+  evaluation_periods: 3,
+  datapoints_to_alarm: 2,
+});
 const query = encodeURIComponent('histogram_quantile(0.95, sum by (service_name) (rate(traces_span_metrics_duration_seconds[30s])))');
 
 describe.skipIf(missing)(`pictures${missing && `: skipped, ${missing}`}`, () => {
@@ -39,6 +47,7 @@ describe.skipIf(missing)(`pictures${missing && `: skipped, ${missing}`}`, () => 
     ['patterns', `/logs?view=templates&from=2026-11-23T01:24:48Z&to=2026-11-23T01:25:15Z`, 'light', 560],
     ['metrics', `/explore?query=${query}&${range}`, 'light', 700],
     ['alarms', `/alarms?alarm=duration%7Bservice_name%3D%22inventory%22%2Cspan_name%3D%22shop.inventory.v1.Inventory%2FListProducts%22%7D&${range}`, 'light', 800],
+    ['rule', `/alarms?view=edit&draft=${encodeURIComponent(rule)}&${range}`, 'light', 860],
   ] as const)('%s', async (name, address, colorScheme, height) => {
     const { page, complaints } = await open(browser, program.url, { colorScheme, viewport: { width: 1360, height } });
     await page.clock.setFixedTime('2026-11-23T01:31:00Z');

@@ -50,6 +50,12 @@ export async function get<T>(path: string, params?: Params, signal?: AbortSignal
   return (await (await ask(withParams(path, params), { signal })).json()) as T;
 }
 
+/** Changes something. Answers of no content are undefined. */
+export async function send<T>(method: 'POST' | 'DELETE', path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const res = await ask(path, { method, signal, ...(body !== undefined && { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }) });
+  return (res.status === 204 ? undefined : await res.json()) as T;
+}
+
 /** Prometheus' API: a form, because queries may be long. */
 export async function prometheus<T>(path: string, params: Params, signal?: AbortSignal): Promise<T> {
   const body = new URLSearchParams();

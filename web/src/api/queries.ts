@@ -1,9 +1,11 @@
 // Every question the page asks, as options for TanStack Query. Components read server data through these alone.
 import { keepPreviousData, queryOptions } from '@tanstack/react-query';
 import type { Range } from '../lib/time';
-import { ask, get, prometheus, withParams } from './client';
+import { ask, get, prometheus, send, withParams } from './client';
 import type {
   Alarms,
+  Backtest,
+  Band,
   Changes,
   Difference,
   History,
@@ -11,7 +13,10 @@ import type {
   Incidents,
   Logs,
   Outline,
+  Rule,
   Services,
+  Silence,
+  Silences,
   Spans,
   Status,
   Story,
@@ -89,6 +94,37 @@ export const history = (r: Range, alarm: string) =>
     refetchInterval: every(r, seldom),
     placeholderData: keepPreviousData,
   });
+
+/** An alarm's datapoints with the bounds of what was usual. An alarm of the past may have none any more. */
+export const band = (alarm: string, r: Range) =>
+  queryOptions({
+    queryKey: ['band', alarm, key(r)],
+    queryFn: ({ signal }) => get<Band>('/api/v1/alarms/band', { ...within(now(r)), alarm }, signal),
+    refetchInterval: every(r, seldom),
+    placeholderData: keepPreviousData,
+  });
+
+/** What a rule would have done; perWeek asks for a threshold that gives at most so many pages. */
+export const backtest = (rule: string, r: Range, perWeek: number | null) =>
+  queryOptions({
+    queryKey: ['backtest', rule, key(r), perWeek],
+    queryFn: ({ signal }) => {
+      const t = now(r);
+      const body = { rule: JSON.parse(rule) as unknown, from: String(s(t.from)), to: String(s(t.to)), lines: 8, ...(perWeek !== null && { per_week: perWeek }) };
+      return send<Backtest>('POST', '/api/v1/alarms/backtest', body, signal);
+    },
+    placeholderData: keepPreviousData,
+    retry: false,
+  });
+
+export const saveRule = (rule: Rule) => send<Rule>('POST', '/api/v1/alarms', rule);
+export const deleteRule = (name: string) => send<void>('DELETE', `/api/v1/alarms/${encodeURIComponent(name)}`);
+
+export const silences = () =>
+  queryOptions({ queryKey: ['silences'], queryFn: ({ signal }) => get<Silences>('/api/v1/silences', {}, signal), refetchInterval: seldom });
+
+export const saveSilence = (silence: Omit<Silence, 'id' | 'starts'>) => send<Silence>('POST', '/api/v1/silences', silence);
+export const endSilence = (id: string) => send<void>('DELETE', `/api/v1/silences/${encodeURIComponent(id)}`);
 
 export const services = (r: Range) =>
   queryOptions({

@@ -23,11 +23,116 @@ export interface Alarm {
   threshold: number;
   unit?: string;
   datapoints?: number[];
+  /** Why nobody is told of it. */
+  suppressed?: string;
 }
 
-export interface RuleStatus {
-  rule?: unknown;
-  [key: string]: unknown;
+export type Op = '>' | '>=' | '<' | '<=';
+
+export interface RowSearch {
+  query?: string;
+  by?: string[];
+  value?: string;
+}
+
+/** When nobody is told: from one moment to another, or again and again. */
+export interface MuteWindow {
+  from?: Time;
+  to?: Time;
+  times?: { start_time: string; end_time: string }[];
+  weekdays?: string[];
+  days_of_month?: string[];
+  months?: string[];
+  years?: string[];
+  location?: string;
+}
+
+export interface Rule {
+  name: string;
+  description?: string;
+  signal?: Signal;
+  expr?: string;
+  math?: { expr: string; metrics: Record<string, string> };
+  logs?: RowSearch;
+  spans?: RowSearch;
+  composite?: string;
+  samples?: string;
+  min_samples?: number;
+  percentile?: number;
+  low_samples?: string;
+  compare?: { op: Op; threshold: number };
+  usual?: {
+    direction?: 'up' | 'down' | 'both';
+    factor?: number;
+    min_delta?: number;
+    deviations?: number;
+    noise?: string;
+    min_datapoints?: number;
+    exclude?: { from: Time; to: Time }[];
+  };
+  period?: string;
+  evaluation_periods?: number;
+  datapoints_to_alarm?: number;
+  treat_missing_data?: string;
+  suppressor?: { alarm: string; wait?: string; extension?: string };
+  mute?: MuteWindow[];
+  quiet?: boolean;
+  unit?: string;
+}
+
+export interface RuleStatus extends Rule {
+  source: 'automatic' | 'config' | 'api' | 'prometheus';
+  evaluation_state?: string;
+  evaluation_reason?: string;
+  evaluated?: Time;
+  alarms: number;
+}
+
+export interface Band {
+  alarm: string;
+  unit?: string;
+  step: string;
+  points: { at: Time; value?: number; usual?: number; lower?: number; upper?: number }[];
+}
+
+export interface Backtest {
+  rule: string;
+  from: Time;
+  to: Time;
+  periods: number;
+  contributors: number;
+  datapoints: number;
+  pages: { alarm: string; labels?: Record<string, string>; from: Time; to: Time; lasts?: boolean; seconds: number; value: number; threshold: number }[];
+  per_week: number;
+  proposal?: { threshold: number; per_week: number };
+  lines?: { alarm: string; start: Time; step: string; values: (number | null)[] }[];
+}
+
+export interface Silence {
+  id: string;
+  matchers: string[];
+  starts: Time;
+  ends: Time;
+  by?: string;
+  comment?: string;
+}
+
+export interface Silences {
+  silences: Silence[];
+}
+
+export interface Moment {
+  at: Time;
+  kind: string;
+  text: string;
+  by?: string;
+  note?: string;
+  ref?: string;
+  state?: AlarmState;
+}
+
+export interface Timeline {
+  timeline: Moment[];
 }
 
 export interface Alarms {
@@ -128,6 +233,9 @@ export interface Incident {
   resolved_at?: Time;
   onset: Time;
   alarms: Alarm[];
+  acknowledged?: { by: string; at: Time };
+  assignee?: string;
+  merged_into?: string;
   verdict?: Verdict;
 }
 
@@ -331,6 +439,7 @@ export interface Status {
   version: string;
   started: Time;
   ready: boolean;
+  config: { at: Time; error?: string };
   events: { spans: number; logs: number; bytes: number; blocks: number; oldest: Time; newest: Time };
   received: {
     in_flight_bytes: number;

@@ -23,6 +23,10 @@ export interface Props {
   height?: number;
   /** What is usual, as a light band. */
   band?: { low: number; high: number; label: string };
+  /** What is usual at each time, as a light band; null where it is not known. */
+  area?: { low: (number | null)[]; high: (number | null)[]; label: string };
+  /** Times that something lasted, in ms. */
+  spells?: { from: number; to: number }[];
   /** Thin vertical lines, at ms. */
   marks?: { at: number; label: string }[];
   /** Diamonds on the time axis, at ms. */
@@ -49,7 +53,7 @@ export function Chart(p: Props) {
   const { utc } = usePreferences();
   const latest = useRef(p);
   latest.current = p;
-  const key = JSON.stringify([p.lines.map((l) => [l.label, l.color, l.dashed]), p.unit, p.height, p.sparkline, p.band, p.marks, p.changes, p.limit, p.dots?.length]);
+  const key = JSON.stringify([p.lines.map((l) => [l.label, l.color, l.dashed]), p.unit, p.height, p.sparkline, p.band, p.area, p.spells, p.marks, p.changes, p.limit, p.dots?.length]);
 
   useEffect(() => {
     const el = host.current;
@@ -63,13 +67,19 @@ export function Chart(p: Props) {
     const lineColor = (l: Line, i: number) => color(l.color ?? palette[i % palette.length] ?? '--c-grey');
 
     const drawUnder = (u: uPlot) => {
-      const { band, marks, limit } = latest.current;
+      const { area, band, limit, marks, spells } = latest.current;
       const { left, top, width, height: h } = u.bbox;
       const c = u.ctx;
       c.save();
       c.beginPath();
       c.rect(left, top, width, h);
       c.clip();
+      c.fillStyle = color('--c-bad-soft');
+      for (const s of spells ?? []) {
+        const x = u.valToPos(s.from / 1000, 'x', true);
+        c.fillRect(x, top, Math.max(2 * ratio, u.valToPos(s.to / 1000, 'x', true) - x), h);
+      }
+      if (area) fillBetween(u, latest.current.times, area.low, area.high, color('--c-band'));
       if (band) {
         const y1 = u.valToPos(band.high, 'y', true);
         const y2 = u.valToPos(band.low, 'y', true);
@@ -98,7 +108,7 @@ export function Chart(p: Props) {
       c.restore();
     };
     const drawOver = (u: uPlot) => {
-      const { band, marks, changes, limit, dots, lines, sparkline } = latest.current;
+      const { area, band, marks, changes, limit, dots, lines, sparkline } = latest.current;
       if (sparkline) return;
       const { left, top, width, height: h } = u.bbox;
       const c = u.ctx;
@@ -134,6 +144,11 @@ export function Chart(p: Props) {
       if (band) {
         const y = u.valToPos(band.high, 'y', true);
         if (!limit || Math.abs(y - u.valToPos(limit.value, 'y', true)) > 24 * ratio) c.fillText(band.label, left + 4 * ratio, y - 3 * ratio);
+      }
+      const known = area?.high.find((v) => v !== null);
+      if (area && known !== undefined && known !== null) {
+        const at = latest.current.times[area.high.indexOf(known)] ?? 0;
+        c.fillText(area.label, u.valToPos(at, 'x', true) + 4 * ratio, Math.max(top + 11 * ratio, u.valToPos(known, 'y', true) - 3 * ratio));
       }
       for (const d of dots ?? []) {
         const x = u.valToPos(d.at / 1000, 'x', true);
@@ -184,8 +199,9 @@ export function Chart(p: Props) {
         scales: {
           y: {
             range: (_, min, max) => {
-              const { band, limit } = latest.current;
-              const high = Math.max(max ?? 0, band?.high ?? 0, limit && limit.value < (max ?? 0) * 3 ? limit.value : 0);
+              const { area, band, limit } = latest.current;
+              const bounds = (area?.high ?? []).filter((v): v is number => v !== null && v < (max ?? 0) * 3);
+              const high = Math.max(max ?? 0, band?.high ?? 0, ...bounds, limit && limit.value < (max ?? 0) * 3 ? limit.value : 0);
               return [Math.min(0, min ?? 0), high > 0 ? high * (now.sparkline ? 1.05 : 1.15) : 1];
             },
           },
@@ -277,6 +293,28 @@ export function Chart(p: Props) {
       {!p.sparkline && <div ref={readout} className="readout num" aria-hidden="true" />}
     </figure>
   );
+}
+
+/** Fills what lies between two lines, where both are known. */
+function fillBetween(u: uPlot, times: number[], low: (number | null)[], high: (number | null)[], color: string): void {
+  const c = u.ctx;
+  c.fillStyle = color;
+  let part: [number, number, number][] = [];
+  const flush = () => {
+    if (part.length > 0) {
+      c.beginPath();
+      for (const [x, top] of part) c.lineTo(x, top);
+      for (const [x, , bottom] of part.toReversed()) c.lineTo(x, bottom);
+      c.fill();
+    }
+    part = [];
+  };
+  times.forEach((t, i) => {
+    const [a, b] = [low[i], high[i]];
+    if (typeof a !== 'number' || typeof b !== 'number') return flush();
+    part.push([u.valToPos(t, 'x', true), u.valToPos(b, 'y', true), u.valToPos(a, 'y', true)]);
+  });
+  flush();
 }
 
 const plots = new WeakMap<HTMLElement, uPlot>();

@@ -1,8 +1,9 @@
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
-import { bracketMatching, defaultHighlightStyle, syntaxHighlighting } from '@codemirror/language';
+import { HighlightStyle, bracketMatching, syntaxHighlighting } from '@codemirror/language';
 import { EditorState, Prec } from '@codemirror/state';
 import { EditorView, keymap, placeholder } from '@codemirror/view';
+import { tags } from '@lezer/highlight';
 import { PromQLExtension } from '@prometheus-io/codemirror-promql';
 import { useEffect, useRef } from 'react';
 import { address } from '../base';
@@ -12,12 +13,24 @@ const promql = () =>
     remote: { url: address('/prometheus').replace(/\/$/, ''), httpMethod: 'POST', cache: { initialMetricList: [] } },
   });
 
+/** Colours of the style sheet, which can be read in light and dark. */
+const colors = HighlightStyle.define([
+  { tag: [tags.keyword, tags.operatorKeyword, tags.modifier], color: 'var(--c-purple)' },
+  { tag: [tags.string, tags.number], color: 'var(--c-good)' },
+  { tag: [tags.function(tags.variableName)], color: 'var(--c-accent)' },
+  { tag: [tags.labelName, tags.propertyName], color: 'var(--c-warn)' },
+  { tag: [tags.comment], color: 'var(--c-dim)', fontStyle: 'italic' },
+  { tag: [tags.invalid], color: 'var(--c-bad)' },
+]);
+
 /** An editor of PromQL: names, labels and functions are completed, mistakes marked. Enter runs the query. */
-export function PromQL({ value, label, onRun }: { value: string; label: string; onRun: (q: string) => void }) {
+export function PromQL({ value, label, onRun, onChange }: { value: string; label: string; onRun: (q: string) => void; onChange?: (q: string) => void }) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(null);
   const run = useRef(onRun);
   run.current = onRun;
+  const changed = useRef(onChange);
+  changed.current = onChange;
   useEffect(() => {
     if (!host.current) return;
     const v = new EditorView({
@@ -29,10 +42,11 @@ export function PromQL({ value, label, onRun }: { value: string; label: string; 
           history(),
           bracketMatching(),
           closeBrackets(),
-          syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
+          syntaxHighlighting(colors),
           promql().asExtension(),
           autocompletion(),
           EditorView.lineWrapping,
+          EditorView.updateListener.of((u) => u.docChanged && changed.current?.(u.state.doc.toString())),
           EditorView.contentAttributes.of({ 'aria-label': label }),
           placeholder('rate(http_server_request_duration_seconds_count[1m])'),
           Prec.highest(keymap.of([{ key: 'Mod-Enter', run: (e) => (run.current(e.state.doc.toString()), true) }])),

@@ -2,6 +2,7 @@ import { Tabs } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import * as api from '../api/queries';
 import type { Status } from '../api/types';
+import { ConfigError } from '../components/ConfigError';
 import { Empty, Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { visible } from '../lib/safe';
@@ -76,6 +77,7 @@ export function Data() {
     <Panel of={status} store="events_store" queryKey={q.queryKey}>
       {(s) => (
         <>
+          <ConfigError />
           <h1 className="section-head">{say('send_data')}</h1>
           <p className="dim">{say('snippets_help')}</p>
           <First status={s} />
@@ -201,6 +203,12 @@ function Stored({ status: s }: { status: Status }) {
         <tr>
           <td>{say('version')}</td>
           <td className="mono">{s.version}</td>
+        </tr>
+        <tr>
+          <td>{say('config')}</td>
+          <td className={s.config.error ? 'bad' : undefined}>
+            {say(s.config.error ? 'config_old' : 'config_taken')} <Time at={s.config.at} />
+          </td>
         </tr>
         <tr>
           <td>{say('started')}</td>

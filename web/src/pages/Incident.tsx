@@ -4,8 +4,8 @@ import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
 import * as api from '../api/queries';
 import type { Change, Evidence, Incident as IncidentData, Story, Verdict } from '../api/types';
+import { AlarmChart } from '../components/AlarmChart';
 import { Apart } from '../components/Apart';
-import { Chart } from '../components/Chart';
 import { lasted } from '../components/IncidentRow';
 import { Mark, Section } from '../components/Mark';
 import { Quantity } from '../components/Quantity';
@@ -16,8 +16,7 @@ import { Waterfall } from '../components/Waterfall';
 import { nameOf, servicesOf } from '../lib/entity';
 import { pageOf } from '../lib/links';
 import { quoted, visible } from '../lib/safe';
-import { align, signalQuery, usualBefore, windowOf } from '../lib/series';
-import { type Range, iso, span, stepOf } from '../lib/time';
+import { type Range, iso, span } from '../lib/time';
 import { digits, percent, quantity, times } from '../lib/units';
 import type { Word } from '../lib/words';
 import { usePreferences, useWords } from '../state/preferences';
@@ -97,7 +96,7 @@ function Undecided({ incident: i, range }: { incident: IncidentData; range: Rang
       <Empty title={say('no_verdict')} />
       {a && (
         <Section word="what" mark="what">
-          <WhatChart signal={a.signal} service={a.service ?? ''} operation={a.operation ?? ''} unit={a.unit ?? ''} onset={Date.parse(i.onset)} range={range} changes={[]} />
+          <WhatChart alarm={a.id} signal={a.signal} service={a.service ?? ''} operation={a.operation ?? ''} unit={a.unit ?? ''} onset={Date.parse(i.onset)} range={range} changes={[]} />
         </Section>
       )}
     </>
@@ -113,7 +112,6 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
   const lead = v.why ? evidence[0] : undefined;
   const ruledOut = (v.ruled_out ?? []).flatMap((r, n) => (r.key === 'no_change' ? [] : [story.ruled_out[n] ?? r.reason]));
   const noChange = (v.ruled_out ?? []).findIndex((r) => r.key === 'no_change');
-  const threshold = i.alarms.find((a) => a.id === v.what.alarm)?.threshold;
   const changed = evidence.filter((x) => x.e.kind === 'change');
   return (
     <>
@@ -144,13 +142,13 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
 
       <Section word="what" mark="what">
         <WhatChart
+          alarm={v.what.alarm}
           signal={v.what.signal}
           service={v.what.service}
           operation={v.what.operation}
           unit={v.what.unit}
           onset={onset}
           range={range}
-          threshold={threshold}
           changes={changes.data?.changes ?? []}
         />
         <div className="facts">
@@ -265,52 +263,41 @@ function EvidenceLink({ link }: { link: string }) {
 }
 
 interface WhatProps {
+  alarm: string;
   signal: string;
   service: string;
   operation: string;
   unit: string;
   onset: number;
   range: Range;
-  threshold?: number;
   changes: Change[];
 }
 
-/** What the alarm watches: the present as a line, its usual before the onset as a band, the onset, changes. */
-function WhatChart({ signal, service, operation, unit, onset, range, threshold, changes }: WhatProps) {
+/** What the alarm watches: the present as a line, what was usual as a band, the onset, changes. */
+function WhatChart({ alarm, signal, service, operation, unit, onset, range, changes }: WhatProps) {
   const say = useWords();
   const navigate = useNavigate();
-  const query = signalQuery(signal, service, operation, windowOf(range));
-  const q = api.metric(query, range, stepOf(range));
-  const series = useQuery(q);
-  const table = useMemo(() => align((series.data ?? []).slice(0, 1)), [series.data]);
-  if (!query) return null;
-  const name = say(signal === 'errors' ? 'errors' : signal === 'rate' ? 'rate' : 'duration');
+  const kinds: Record<string, Word> = { errors: 'errors', rate: 'rate', duration: 'duration' };
+  const name = say(kinds[signal] ?? 'value');
   return (
-    <Panel of={series} store="metrics_store" queryKey={q.queryKey} empty={(d) => (d.length === 0 ? <Empty title={say('no_series')} /> : null)}>
-      {() => {
-        const values = table.rows[0]?.values ?? [];
-        const usual = usualBefore(table.times, values, onset / 1000);
-        return (
-          <>
-            <p className="small dim">
-              <bdi>{visible(`${service} ${operation}`)}</bdi> · {name}
-            </p>
-            <Chart
-              label={`${service} ${operation}: ${name}, ${usual ? `${say('usual_word')} ${quantity(usual.low, unit)} – ${quantity(usual.high, unit)}, ` : ''}${say('onset')} ${iso(onset)}`}
-              times={table.times}
-              lines={[{ label: name, values, color: '--c-accent' }]}
-              unit={unit}
-              height={190}
-              band={usual ? { ...usual, label: say('usual_band') } : undefined}
-              limit={threshold ? { value: threshold, label: say('alarms_above') } : undefined}
-              marks={[{ at: onset, label: say('onset') }]}
-              changes={changes.map((c) => ({ at: Date.parse(c.at), label: `${c.kind} ${c.service ?? c.key ?? ''}` }))}
-              onSelect={(from, to) => void navigate({ to: '/traces', search: { service, operation, from: iso(from), to: iso(to) } })}
-            />
-          </>
-        );
-      }}
-    </Panel>
+    <>
+      <p className="small dim">
+        <Link to="/alarms" search={{ alarm, from: iso(range.from), to: iso(range.to) }}>
+          <bdi>{visible(`${service} ${operation}`)}</bdi>
+        </Link>{' '}
+        · {name}
+      </p>
+      <AlarmChart
+        alarm={alarm}
+        name={`${service} ${operation}: ${name}`}
+        line={name}
+        unit={unit}
+        range={range}
+        onset={onset}
+        changes={changes}
+        onSelect={(from, to) => void navigate({ to: '/traces', search: { service, operation, from: iso(from), to: iso(to) } })}
+      />
+    </>
   );
 }
 

@@ -4,22 +4,24 @@ import { type Language, type Word, say } from '../lib/words';
 interface Preferences {
   language: Language;
   utc: boolean;
-  set: (change: Partial<Pick<Preferences, 'language' | 'utc'>>) => void;
+  /** Who acts: what is written beside acknowledgements and notes. */
+  name: string;
+  set: (change: Partial<Pick<Preferences, 'language' | 'utc' | 'name'>>) => void;
 }
 
 const Context = createContext<Preferences | null>(null);
 const key = 'triage.preferences';
 
 /** What this browser last chose; storage may be forbidden or hold anything. */
-function read(): { language: Language; utc: boolean } {
-  let kept: { language?: unknown; utc?: unknown } = {};
+function read(): { language: Language; utc: boolean; name: string } {
+  let kept: { language?: unknown; utc?: unknown; name?: unknown } = {};
   try {
     kept = (JSON.parse(localStorage.getItem(key) ?? '{}') as typeof kept | null) ?? {};
   } catch {
     // Then it is as if nothing was chosen.
   }
   const asked = new URLSearchParams(location.search).get('lang') ?? kept.language ?? navigator.language;
-  return { language: String(asked).startsWith('ko') ? 'ko' : 'en', utc: kept.utc === true };
+  return { language: String(asked).startsWith('ko') ? 'ko' : 'en', utc: kept.utc === true, name: typeof kept.name === 'string' ? kept.name : '' };
 }
 
 export function PreferencesProvider({ children }: { children: ReactNode }) {

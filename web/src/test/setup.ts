@@ -1,4 +1,5 @@
 import { cleanup, configure } from '@testing-library/react';
+import { type ChangeEvent, type FocusEvent, createElement } from 'react';
 import { afterEach, vi } from 'vitest';
 
 // A machine may be busy; what never comes costs this much time once.
@@ -16,6 +17,7 @@ class Observer {
 Object.assign(window, { ResizeObserver: Observer, scrollTo: () => {} });
 Element.prototype.scrollIntoView = () => {};
 Element.prototype.scrollTo = () => {};
+Object.defineProperty(document, 'fonts', { value: new EventTarget() });
 // A canvas is for eyes; the real browser's tests look at it.
 vi.mock('uplot', () => ({
   default: class {
@@ -25,6 +27,16 @@ vi.mock('uplot', () => ({
     setSize() {}
     destroy() {}
   },
+}));
+// So is an editor of code, which measures what it draws.
+vi.mock('../components/PromQL', () => ({
+  PromQL: ({ value, label, onRun, onChange }: { value: string; label: string; onRun: (q: string) => void; onChange?: (q: string) => void }) =>
+    createElement('textarea', {
+      'aria-label': label,
+      defaultValue: value,
+      onChange: (e: ChangeEvent<HTMLTextAreaElement>) => onChange?.(e.currentTarget.value),
+      onBlur: (e: FocusEvent<HTMLTextAreaElement>) => onRun(e.currentTarget.value),
+    }),
 }));
 vi.mock('uplot/dist/uPlot.min.css', () => ({}));
 
