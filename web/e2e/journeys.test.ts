@@ -182,6 +182,33 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await expect.poll(() => page.getByRole('alert').count()).toBe(0);
   });
 
+  test('an incident is acknowledged, handed over, noted, silenced and written up', async () => {
+    const incident = new IncidentPage(page);
+    await incident.open('INC-1');
+    const act = async (button: string, fields: Record<string, string>) => {
+      const form = await incident.form(button);
+      for (const [name, value] of Object.entries(fields)) await form.getByRole('textbox', { name, exact: true }).fill(value);
+      await form.getByRole('button', { name: button, exact: true }).click();
+      await form.waitFor({ state: 'hidden' });
+    };
+    const timeline = incident.section('Timeline');
+    await act('Acknowledge', { 'Your name': 'ann', Note: 'on it' });
+    await page.getByText('acknowledged by ann').waitFor();
+    await act('Assign', { To: 'bob' });
+    await timeline.getByRole('listitem').filter({ hasText: 'ann → bob' }).waitFor();
+    await act('Note', { Note: 'the pool is <full>' });
+    await timeline.getByText('the pool is <full>').waitFor();
+    await act('Silence', { Comment: 'known' });
+    await timeline.getByRole('listitem').filter({ hasText: 'silenced' }).getByText('known').waitFor();
+    await page.reload();
+    await timeline.getByText('on it').waitFor();
+    await page.getByRole('button', { name: 'Copy post-mortem' }).click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toContain('the pool is');
+    await act('Take back', {});
+    await incident.page.getByRole('button', { name: 'Acknowledge', exact: true }).waitFor();
+  });
+
   test('by keyboard alone, from the overview to a span', async () => {
     await page.goto('/');
     await new AnyPage(page).link('INC-1').waitFor();

@@ -24,6 +24,12 @@ export class IncidentPage extends AnyPage {
     return this.page.getByRole('region', { name });
   }
 
+  /** Opens the form behind a button of the incident's head. */
+  async form(button: string): Promise<Locator> {
+    await this.page.getByRole('button', { name: button, exact: true }).click();
+    return this.page.getByRole('dialog', { name: button });
+  }
+
   badTrace(): Locator {
     return this.section('Where').getByRole('row').filter({ hasText: 'trace: bad' }).first().getByRole('link', { name: 'trace: bad' });
   }

@@ -21,6 +21,7 @@ import type {
   Status,
   Story,
   Templates,
+  Timeline,
   Trace,
   Verdicts,
 } from './types';
@@ -75,6 +76,25 @@ export async function markdown(id: string, lang: string): Promise<string> {
   const res = await ask(withParams(`/api/v1/incidents/${encodeURIComponent(id)}/verdict`, { lang }), { headers: { Accept: 'text/markdown' } });
   return res.text();
 }
+
+export async function postmortem(id: string, lang: string): Promise<string> {
+  return (await ask(withParams(`/api/v1/incidents/${encodeURIComponent(id)}/postmortem`, { lang }))).text();
+}
+
+/** What happened to an incident, in order of time. */
+export const timeline = (id: string, open: boolean) =>
+  queryOptions({
+    queryKey: ['timeline', id],
+    queryFn: ({ signal }) => get<Timeline>(`/api/v1/incidents/${encodeURIComponent(id)}/timeline`, {}, signal),
+    refetchInterval: open ? often : false,
+  });
+
+const act = (id: string, what: string, body: object) => send<unknown>('POST', `/api/v1/incidents/${encodeURIComponent(id)}/${what}`, body);
+
+export const acknowledge = (id: string, b: { by: string; note: string; undo: boolean }) => act(id, 'ack', b);
+export const assign = (id: string, b: { by: string; to: string }) => act(id, 'assign', b);
+export const note = (id: string, b: { by: string; text: string }) => act(id, 'notes', b);
+export const silenceIncident = (id: string, b: { by: string; for: string; comment: string }) => act(id, 'silence', b);
 
 export const changes = (r: Range) =>
   queryOptions({

@@ -35,7 +35,8 @@ const story: Story = {
 const answers: Answers = {
   '/api/v1/incidents/INC-1': incident,
   '/api/v1/incidents/INC-1/story': story,
-  '/api/v1/incidents/INC-1/verdicts': { verdicts: [verdict] },
+  '/api/v1/incidents/INC-1/timeline': goldens.timeline,
+  '/api/v1/alarms/band': goldens.alarmBand,
   '/api/v1/changes': { changes: [] },
   '/api/v1/difference': { these: 10, rest: 100, values: [{ key: 'user.id', value: 'u-1', these: 9, rest: 1 }], partial: 'one block cannot be read' },
   ['/api/v1/traces/' + 'b'.repeat(32) + '/outline']: flat(3),
@@ -73,6 +74,55 @@ test('is copied as Markdown', async () => {
   expect(await screen.findByRole('button', { name: 'Copied' })).toBeTruthy();
   expect(write).toHaveBeenCalledWith('"## INC-1"');
   expect(asked).toContain('GET /api/v1/incidents/INC-1/verdict?lang=en');
+});
+
+test('is acknowledged by somebody, who is asked once', async () => {
+  const user = userEvent.setup();
+  const { asked } = renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents/INC-1/ack': goldens.incidentAcknowledged, '/api/v1/incidents/INC-1/notes': goldens.incidentAcknowledged });
+  await user.click(await screen.findByRole('button', { name: 'Acknowledge' }));
+  const form = await screen.findByRole('dialog', { name: 'Acknowledge' });
+  const submit = await within(form).findByRole('button', { name: 'Acknowledge' });
+  expect((submit as HTMLButtonElement).disabled).toBe(true);
+  await user.type(within(form).getByRole('textbox', { name: 'Your name' }), 'ann');
+  await user.click(submit);
+  await waitFor(() => expect(asked).toContain('POST /api/v1/incidents/INC-1/ack'));
+  await user.click(screen.getByRole('button', { name: 'Note' }));
+  const noting = await screen.findByRole('dialog', { name: 'Note' });
+  expect(((await within(noting).findByRole('textbox', { name: 'Your name' })) as HTMLInputElement).value).toBe('ann');
+  await user.type(within(noting).getByRole('textbox', { name: 'Note' }), 'the disk is full');
+  await user.click(within(noting).getByRole('button', { name: 'Note' }));
+  await waitFor(() => expect(asked).toContain('POST /api/v1/incidents/INC-1/notes'));
+});
+
+test('an act that comes too late says so, and keeps what was written', async () => {
+  const user = userEvent.setup();
+  localStorage.setItem('triage.preferences', '{"name":"ann"}');
+  renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents/INC-1/assign': new Refusal(409, 'INC-1 is resolved') });
+  await user.click(await screen.findByRole('button', { name: 'Assign' }));
+  const form = await screen.findByRole('dialog', { name: 'Assign' });
+  await user.type(await within(form).findByRole('textbox', { name: 'To' }), 'bob');
+  await user.click(within(form).getByRole('button', { name: 'Assign' }));
+  expect((await within(form).findByRole('alert')).textContent).toContain('INC-1 is resolved');
+  expect((within(form).getByRole('textbox', { name: 'To' }) as HTMLInputElement).value).toBe('bob');
+});
+
+test('says who looks after it, and what happened in order of time', async () => {
+  renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents/INC-1': { ...incident, acknowledged: { by: 'ann', at: '2026-03-04T05:06:07Z' }, assignee: 'bob' } });
+  expect(await screen.findByText(/acknowledged by ann/)).toBeTruthy();
+  expect(screen.getByRole('button', { name: 'Take back' })).toBeTruthy();
+  const moments = within(await screen.findByRole('region', { name: 'Timeline' }));
+  await moments.findByText('deployment cart 2');
+  const list = (await moments.findAllByRole('listitem')).map((l) => l.textContent?.replace(/^[\d:. -]+/, ''));
+  expect(list.slice(0, 8)).toEqual([
+    'changedeployment cart 2',
+    'onset',
+    'changeflag free-shipping: "" -> "on"',
+    'alarmcart: latency 2.5x its usual',
+    'verdictslow-code at service:cart (self, confidence 0.80)',
+    'acknowledgedann  on it',
+    'assignedann → bob',
+    'Notebob the disk was <full>',
+  ]);
 });
 
 test('speaks Korean', async () => {

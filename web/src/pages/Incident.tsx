@@ -1,11 +1,12 @@
-import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
+import { useMemo } from 'react';
 import * as api from '../api/queries';
-import type { Change, Evidence, Incident as IncidentData, Story, Verdict } from '../api/types';
+import type { Change, Evidence, Incident as IncidentData, Moment, Story, Verdict } from '../api/types';
 import { AlarmChart } from '../components/AlarmChart';
 import { Apart } from '../components/Apart';
+import { CopyText } from '../components/CopyText';
+import { IncidentActs } from '../components/IncidentActs';
 import { lasted } from '../components/IncidentRow';
 import { Mark, Section } from '../components/Mark';
 import { Quantity } from '../components/Quantity';
@@ -61,28 +62,23 @@ function Page({ incident: i }: { incident: IncidentData }) {
           <span className="since">
             {say('since', '')} <Time at={v?.what.since ?? i.onset} /> · {span(lasted(i))} ·{' '}
             <span className={i.status === 'open' ? 'bad' : 'good'}>{say(i.status)}</span>
+            {i.merged_into && (
+              <>
+                {' '}
+                →{' '}
+                <Link to="/incidents/$id" params={{ id: i.merged_into }}>
+                  {i.merged_into}
+                </Link>
+              </>
+            )}
           </span>
-          {v && <CopyMarkdown id={i.id} />}
+          <IncidentActs incident={i} />
+          {v && <CopyText word={say('copy')} text={() => api.markdown(i.id, language)} />}
+          <CopyText word={say('postmortem')} text={() => api.postmortem(i.id, language)} />
         </div>
       </header>
       {v && story ? <Verdicted incident={i} verdict={v} story={story} range={range} /> : <Undecided incident={i} range={range} />}
     </article>
-  );
-}
-
-function CopyMarkdown({ id }: { id: string }) {
-  const say = useWords();
-  const { language } = usePreferences();
-  const [done, setDone] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(await api.markdown(id, language));
-    setDone(true);
-    setTimeout(() => setDone(false), 2000);
-  };
-  return (
-    <Button size="compact-sm" variant="default" onClick={() => void copy()} aria-live="polite">
-      {done ? say('copied') : say('copy')}
-    </Button>
   );
 }
 
@@ -99,6 +95,9 @@ function Undecided({ incident: i, range }: { incident: IncidentData; range: Rang
           <WhatChart alarm={a.id} signal={a.signal} service={a.service ?? ''} operation={a.operation ?? ''} unit={a.unit ?? ''} onset={Date.parse(i.onset)} range={range} changes={[]} />
         </Section>
       )}
+      <Section word="timeline">
+        <Timeline incident={i} />
+      </Section>
     </>
   );
 }
@@ -242,7 +241,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
       </Section>
 
       <Section word="timeline">
-        <Timeline incident={i} verdict={v} />
+        <Timeline incident={i} />
       </Section>
     </>
   );
@@ -454,37 +453,63 @@ function SetApart({ verdict: v, range, onset }: { verdict: Verdict; range: Range
   );
 }
 
-function Timeline({ incident: i, verdict: v }: { incident: IncidentData; verdict: Verdict }) {
+const momentWords: Record<string, Word> = {
+  onset: 'onset',
+  alarm: 'alarm',
+  verdict: 'verdict',
+  change: 'change',
+  notification: 'notification',
+  opened: 'opened',
+  reopened: 'reopened',
+  resolved: 'resolved',
+  acknowledged: 'acknowledged',
+  unacknowledged: 'unacknowledged',
+  assigned: 'assigned',
+  note: 'note',
+  merged: 'merged',
+  merged_into: 'merged_into',
+  split: 'split',
+  split_from: 'split_from',
+  silenced: 'silenced',
+};
+/** Moments whose word says it all. */
+const plainMoments = new Set(['onset', 'opened', 'reopened', 'resolved', 'acknowledged', 'unacknowledged', 'silenced']);
+
+/** What happened, in order of time: by itself, and by people. */
+function Timeline({ incident: i }: { incident: IncidentData }) {
   const say = useWords();
-  const all = useQuery(api.verdicts(i.id, v.revision));
-  const steps: { at: string; text: string }[] = [
-    { at: v.what.since, text: say('onset') },
-    { at: i.opened_at, text: say('alarm') },
-    ...(all.data?.verdicts ?? [v]).map((r) => ({ at: r.at, text: say('verdict_n', String(r.revision)) })),
-    ...(i.reopened_at ? [{ at: i.reopened_at, text: say('reopened') }] : []),
-    ...(i.resolved_at ? [{ at: i.resolved_at, text: say('resolved') }] : []),
-  ];
+  const q = api.timeline(i.id, i.status === 'open');
+  const timeline = useQuery(q);
   return (
     <>
-      <ol className="timeline">
-        {steps
-          .toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at))
-          .map((s) => (
-            <li key={s.at + s.text}>
-              <span className="dim">
-                <Time at={s.at} />
-              </span>{' '}
-              {s.text}
-            </li>
-          ))}
-      </ol>
+      <Panel of={timeline} store="state_store" queryKey={q.queryKey} empty={(d) => (d.timeline.length === 0 ? <p className="dim">{say('none')}</p> : null)}>
+        {(d) => (
+          <ol className="moments">
+            {d.timeline.map((m, n) => (
+              // Moments of one second may be alike in all they say.
+              // oxlint-disable-next-line react/no-array-index-key
+              <li key={`${m.at} ${m.kind} ${n}`}>
+                <span className="dim">
+                  <Time at={m.at} />
+                </span>
+                <span className={m.kind === 'alarm' && m.state === 'ALARM' ? 'kind bad' : 'kind'}>{momentWords[m.kind] ? say(momentWords[m.kind] ?? 'note') : m.kind}</span>
+                <span>
+                  {m.by && <strong>{visible(m.by)} </strong>}
+                  {!plainMoments.has(m.kind) && <MomentText moment={m} incident={i} />}
+                  {m.note && <bdi className="dim"> {visible(m.note)}</bdi>}
+                </span>
+              </li>
+            ))}
+          </ol>
+        )}
+      </Panel>
       <details>
         <summary>{say('alarms_joined', String(i.alarms.length))}</summary>
         <ul className="evidence">
           {i.alarms.map((a) => (
             <li key={a.id}>
               <span className={`state-${a.state}`}>{say(a.state === 'OK' ? 'ok' : a.state === 'ALARM' ? 'in_alarm' : 'insufficient')}</span>
-              <Link to="/alarms" search={{ alarm: a.id, from: iso(Date.parse(i.onset) - 15 * minute), to: iso(Date.parse(i.updated_at) + 5 * minute) }}>
+              <Link to="/alarms" search={around(i, a.id)}>
                 <bdi>{visible(`${a.service ?? ''} ${a.operation ?? a.rule}`)}</bdi>
               </Link>
               <span className="dim">
@@ -496,4 +521,27 @@ function Timeline({ incident: i, verdict: v }: { incident: IncidentData; verdict
       </details>
     </>
   );
+}
+
+/** An alarm at the time of its incident. */
+const around = (i: IncidentData, alarm: string) => ({ alarm, from: iso(Date.parse(i.onset) - 15 * minute), to: iso(Date.parse(i.updated_at) + 5 * minute) });
+
+/** What a moment is about, as the way to it. */
+function MomentText({ moment: m, incident: i }: { moment: Moment; incident: IncidentData }) {
+  const text = <bdi>{visible(m.kind === 'assigned' ? m.text.replace(/^assigned to /, '→ ') : m.text)}</bdi>;
+  if (m.kind === 'alarm' && m.ref) {
+    return (
+      <Link to="/alarms" search={around(i, m.ref)}>
+        {text}
+      </Link>
+    );
+  }
+  if (/^INC-\d+$/.test(m.ref ?? '')) {
+    return (
+      <Link to="/incidents/$id" params={{ id: m.ref ?? '' }}>
+        {text}
+      </Link>
+    );
+  }
+  return text;
 }
