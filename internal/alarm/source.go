@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	prom "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -227,7 +228,7 @@ func (r Rule) dependsOn() (keys []string) {
 		parser.Inspect(parsed, func(n parser.Node, _ []parser.Node) error {
 			if v, ok := n.(*parser.VectorSelector); ok {
 				for _, m := range v.LabelMatchers {
-					if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+					if m.Name == prom.MetricNameLabel && m.Type == labels.MatchEqual {
 						keys = append(keys, KeyOf(m.Value))
 					}
 				}

@@ -71,18 +71,15 @@ func (a *app) who(ctx context.Context, c Config) (*notify.Config, error) {
 		return who, err
 	}
 	docs, err := a.state.Documents(ctx, model.DefaultTenant, notify.RoutesKind)
-	if err != nil {
+	if err != nil || len(docs) == 0 {
 		return nil, err
 	}
-	for _, d := range docs {
-		who, err := a.parseRoutes(d.Body)
-		if err != nil { // what it names may be gone; that must not keep the server from running
-			a.Logger.Error("nobody is told of incidents: the routes that were applied cannot be used", "error", err)
-			return nil, nil
-		}
-		return who, nil
+	who, err = a.parseRoutes(docs[0].Body) // there is one tree
+	if err != nil {                        // what it names may be gone; that must not keep the server from running
+		a.Logger.Error("nobody is told of incidents: the routes that were applied cannot be used", "error", err)
+		return nil, nil
 	}
-	return nil, nil
+	return who, nil
 }
 
 // tokenFile holds what a request must carry that acts on the world or reads files.

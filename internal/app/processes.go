@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
+	prom "github.com/prometheus/common/model"
 
 	"triage/internal/alarm"
 	"triage/internal/ingest"
@@ -99,7 +99,7 @@ func keysOf(b *model.Batch) iter.Seq[string] {
 			return
 		}
 		for i := range b.Series {
-			if !yield(alarm.KeyOf(b.Series[i].Labels.Get(labels.MetricName))) {
+			if !yield(alarm.KeyOf(b.Series[i].Labels.Get(prom.MetricNameLabel))) {
 				return
 			}
 		}
