@@ -139,7 +139,11 @@ func (d *desk) incident(id string) model.Incident {
 	inc := model.Incident{
 		ID: id, Tenant: model.DefaultTenant, Status: model.IncidentOpen, OpenedAt: at, Onset: at,
 		Alarms:  []model.Alarm{{ID: "errors{cart}", Rule: "errors", Service: "cart", Labels: map[string]string{"zone": "eu-1"}, State: model.StateAlarm}},
-		Verdict: &model.Verdict{ID: id + ".1", At: at, Why: &model.Cause{Class: model.ClassResource, Mechanism: model.DiskFull, Entity: "service:cart", Confidence: 0.9}},
+		Verdict: &model.Verdict{ID: id + ".1", Incident: id, Revision: 1, At: at, Why: &model.Cause{Class: model.ClassResource, Mechanism: model.DiskFull, Entity: "service:cart", Confidence: 0.9}},
+	}
+	// The verdict comes first, as a manager that starts just now may find the incident before it is observed.
+	if err := d.s.SaveVerdict(d.t.Context(), inc.Tenant, *inc.Verdict, nil); err != nil {
+		d.t.Fatal(err)
 	}
 	if err := d.s.SaveIncidents(d.t.Context(), inc.Tenant, []model.Incident{inc}, nil); err != nil {
 		d.t.Fatal(err)
