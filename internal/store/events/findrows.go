@@ -31,18 +31,17 @@ func (s *Store) findTraces(ctx context.Context, bs []*block, wanted map[model.Tr
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(s.opts.Threads)
 	for _, b := range bs {
-		may, known := s.catalog.filters.possible(b, n)
-		if known && !slices.Contains(may, true) {
-			continue
-		}
-		r, err := s.openBlock(b)
+		r, may, err := s.openFor(b, n, from, to)
 		if err != nil {
 			return nil, cmp.Or(work.Wait(), err)
+		}
+		if r == nil {
+			continue
 		}
 		defer r.close()
 		for i := range r.groups {
 			g := &r.groups[i]
-			if known && !may[min(g.first/b.layout.Filters.Rows, int64(len(may)-1))] || g.min > to || g.max < from {
+			if !may(g) {
 				continue
 			}
 			work.Go(func() (err error) {
@@ -63,7 +62,21 @@ func (s *Store) findTraces(ctx context.Context, bs []*block, wanted map[model.Tr
 			})
 		}
 	}
-	return hits, work.Wait()
+	err = work.Wait() // which adds to hits
+	return hits, err
+}
+
+// openFor opens a block in which rows may be that need; may tells in which of its row groups they may be, and within
+// [from, to]. The reader is nil if they can be in none.
+func (s *Store) openFor(b *block, n need, from, to int64) (r *blockReader, may func(*rowGroup) bool, err error) {
+	possible, known := s.catalog.filters.possible(b, n)
+	if known && !slices.Contains(possible, true) {
+		return nil, nil, nil
+	}
+	r, err = s.openBlock(b)
+	return r, func(g *rowGroup) bool {
+		return (!known || possible[min(g.first/b.layout.Filters.Rows, int64(len(possible)-1))]) && g.min <= to && g.max >= from
+	}, err
 }
 
 // hits are rows with their times and traces.
@@ -121,19 +134,18 @@ func (w *newestFirst) next(ctx context.Context, oldest int64) (*rowGroup, error)
 			break
 		}
 		w.blocks = w.blocks[:len(w.blocks)-1]
-		may, known := w.store.catalog.filters.possible(b, w.need(b))
-		if known && !slices.Contains(may, true) {
-			store.NoteProgress(ctx, b.layout.Rows, 0)
-			continue
-		}
-		r, err := w.store.openBlock(b)
+		r, may, err := w.store.openFor(b, w.need(b), w.from, w.to)
 		if err != nil {
 			return nil, err
+		}
+		if r == nil {
+			store.NoteProgress(ctx, b.layout.Rows, 0)
+			continue
 		}
 		w.open = append(w.open, r)
 		for i := range r.groups {
 			g := &r.groups[i]
-			if known && !may[min(g.first/b.layout.Filters.Rows, int64(len(may)-1))] || g.min > w.to || g.max < w.from {
+			if !may(g) {
 				store.NoteProgress(ctx, int64(g.rows), 0)
 				continue
 			}
