@@ -30,11 +30,11 @@ type kind struct {
 
 // kinds are in the order in which they are written.
 var kinds = []*kind{
-	{"Alarm", apiVersion, alarm.DocumentKind, readAlarm, specOfNamed},
+	{"Alarm", apiVersion, alarm.DocumentKind, readNamed(func(r *alarm.Rule) *string { return &r.Name }), specOfNamed},
 	{"SLO", "openslo/v1", slo.DocumentKind, readSLO, nil},
 	{"Silence", apiVersion, notify.SilenceKind, readSilence, specOfSilence},
 	{"Routes", apiVersion, notify.RoutesKind, readRoutes, specOfRoutes},
-	{"Runbook", apiVersion, runbook.DocumentKind, readRunbook, specOfNamed},
+	{"Runbook", apiVersion, runbook.DocumentKind, readNamed(func(r *runbook.Runbook) *string { return &r.Name }), specOfNamed},
 }
 
 func kindOf(version, name string) (*kind, error) {
@@ -70,25 +70,35 @@ func under(prefix string, err error) error {
 	return errors.Join(out...)
 }
 
-func readAlarm(decode func(any) error) (string, []byte, error) {
-	var d document[alarm.Rule]
-	if err := decode(&d); err != nil {
-		return d.Metadata.Name, nil, err
+// named is what has its name in itself.
+type named[T any] interface {
+	WithDefaults() T
+	Validate() error
+}
+
+// readNamed reads what has its name in itself; name is where.
+func readNamed[T named[T]](name func(*T) *string) func(decode func(any) error) (string, []byte, error) {
+	return func(decode func(any) error) (string, []byte, error) {
+		var d document[T]
+		if err := decode(&d); err != nil {
+			return d.Metadata.Name, nil, err
+		}
+		x := d.Spec
+		own := name(&x)
+		if *own != "" && *own != d.Metadata.Name {
+			return d.Metadata.Name, nil, fmt.Errorf("spec.name: %q is not metadata.name", *own)
+		}
+		if d.Metadata.Name == "" {
+			return "", nil, errors.New("metadata.name: is missing")
+		}
+		*own = d.Metadata.Name
+		x = x.WithDefaults()
+		if err := x.Validate(); err != nil {
+			return d.Metadata.Name, nil, under("spec.", err)
+		}
+		b, err := json.Marshal(x)
+		return d.Metadata.Name, b, err
 	}
-	r := d.Spec
-	if r.Name != "" && r.Name != d.Metadata.Name {
-		return d.Metadata.Name, nil, fmt.Errorf("spec.name: %q is not metadata.name", r.Name)
-	}
-	if d.Metadata.Name == "" {
-		return "", nil, errors.New("metadata.name: is missing")
-	}
-	r.Name = d.Metadata.Name
-	r = r.WithDefaults()
-	if err := r.Validate(); err != nil {
-		return r.Name, nil, under("spec.", err)
-	}
-	b, err := json.Marshal(r)
-	return r.Name, b, err
 }
 
 // specOfNamed is of what has its name in itself.
@@ -175,27 +185,6 @@ func specOfRoutes(body []byte) (any, error) {
 	}
 	var spec map[string]any
 	return spec, yaml.Unmarshal([]byte(r.Alertmanager), &spec)
-}
-
-func readRunbook(decode func(any) error) (string, []byte, error) {
-	var d document[runbook.Runbook]
-	if err := decode(&d); err != nil {
-		return d.Metadata.Name, nil, err
-	}
-	r := d.Spec
-	if r.Name != "" && r.Name != d.Metadata.Name {
-		return d.Metadata.Name, nil, fmt.Errorf("spec.name: %q is not metadata.name", r.Name)
-	}
-	if d.Metadata.Name == "" {
-		return "", nil, errors.New("metadata.name: is missing")
-	}
-	r.Name = d.Metadata.Name
-	r = r.WithDefaults()
-	if err := r.Validate(); err != nil {
-		return r.Name, nil, under("spec.", err)
-	}
-	b, err := json.Marshal(r)
-	return r.Name, b, err
 }
 
 // object reads JSON so that numbers are written as they were: 1000000, not 1e+06.

@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -358,7 +359,7 @@ func (m *Manager) Export(ctx context.Context, tenant, kindName string, revision 
 		if kindName != "" && k.name != kindName {
 			continue
 		}
-		for _, name := range sorted(have[k.name]) {
+		for _, name := range slices.Sorted(maps.Keys(have[k.name])) {
 			text, err := k.write(name, have[k.name][name])
 			if err != nil {
 				return "", err
@@ -367,13 +368,4 @@ func (m *Manager) Export(ctx context.Context, tenant, kindName string, revision 
 		}
 	}
 	return strings.Join(docs, "---\n"), nil
-}
-
-func sorted(m map[string][]byte) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }
