@@ -110,7 +110,7 @@ func Headline(v model.Verdict, lang string) string {
 	}
 	to := v.Why.Entity.Name() // what a call leads to
 	if v.Why.Entity.Kind() == "edge" {
-		_, to = explain.Ends(v.Why.Entity)
+		_, to = v.Why.Entity.Ends()
 	}
 	return fill(p.in(lang), []string{name, owner, to})
 }

@@ -79,7 +79,7 @@ func outages(f *Facts) (cases []Case) {
 			}
 		case "edge":
 			// A service whose spans ceased is down; one that goes on answering others was cut off by the network.
-			_, to := Ends(e)
+			_, to := e.Ends()
 			if f.alive(to) > 0.3 {
 				continue
 			}
@@ -106,7 +106,7 @@ func outages(f *Facts) (cases []Case) {
 		c.Contradicting = []Sign{{"disk", 0.9 * f.diskTrouble(e), nil}, {"retries", 0.9 * f.storm(e), nil}}
 		callers := f.Users(e)
 		if e.Kind() == "edge" {
-			from, _ := Ends(e)
+			from, _ := e.Ends()
 			callers = []string{from}
 		}
 		for _, s := range callers {
@@ -191,7 +191,7 @@ func slowRemotes(f *Facts) (cases []Case) {
 // median. Contradicting: the callee is short of CPU or memory, which also keeps calls waiting outside its spans.
 func delays(f *Facts) (cases []Case) {
 	for _, e := range f.Entities("edge") {
-		from, to := Ends(e)
+		from, to := e.Ends()
 		now, usual := f.Edge(from, to, store.EdgeCall)
 		factor := ratio(now.WaitP50, usual.WaitP50, 200e-6)
 		if now.Count == 0 || usual.Count == 0 {
@@ -217,7 +217,7 @@ func delays(f *Facts) (cases []Case) {
 // losses accuses an edge on which some calls break or stall while the others are as quick as usual.
 func losses(f *Facts) (cases []Case) {
 	for _, e := range f.Entities("edge") {
-		from, to := Ends(e)
+		from, to := e.Ends()
 		now, usual := f.Edge(from, to, store.EdgeCall)
 		failed, all := f.unanswered(e)
 		broken := ramp(float64(failed)/float64(max(1, all)), 0.1, 0.4) * f.Failing

@@ -18,7 +18,7 @@ func unresolvedNames(f *Facts) (cases []Case) {
 		callers := f.Users(e)
 		switch e.Kind() {
 		case "edge":
-			from, _ := Ends(e)
+			from, _ := e.Ends()
 			callers = []string{from}
 		case "service":
 			// Some clients make no span of a call without a connection; then whoever wanted to call seems to fail.
@@ -59,7 +59,7 @@ func unresolvedNames(f *Facts) (cases []Case) {
 // leads tells whether calls of an edge go where an entity is.
 func leads(s store.EdgeStat, e model.Entity) bool {
 	if e.Kind() == "edge" {
-		_, to := Ends(e)
+		_, to := e.Ends()
 		return s.Kind == store.EdgeCall && s.To == to
 	}
 	return s.To == e.Name()

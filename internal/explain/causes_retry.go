@@ -61,7 +61,7 @@ func (f *Facts) storm(target model.Entity) (worst float64) {
 		to := target.Name()
 		if target.Kind() == "edge" {
 			var from string
-			if from, to = Ends(target); from != e.From {
+			if from, to = target.Ends(); from != e.From {
 				continue
 			}
 		}

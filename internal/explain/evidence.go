@@ -75,7 +75,7 @@ func Name(e model.Entity) string {
 	case "service":
 		return e.Name()
 	case "edge":
-		from, to := Ends(e)
+		from, to := e.Ends()
 		return from + "→" + to
 	case "key":
 		return e.Name()

@@ -151,7 +151,7 @@ func (f *Facts) Users(e model.Entity) []string {
 func (f *Facts) Beneath(service, kind string) (sum float64) {
 	for _, e := range f.Entities(kind) {
 		if kind == "edge" {
-			if from, _ := Ends(e); from == service {
+			if from, _ := e.Ends(); from == service {
 				sum += f.Blame(e)
 			}
 			continue
@@ -166,17 +166,11 @@ func (f *Facts) Beneath(service, kind string) (sum float64) {
 // Above is the blame of the edges that lead to a service.
 func (f *Facts) Above(service string) (sum float64) {
 	for _, e := range f.Entities("edge") {
-		if _, to := Ends(e); to == service {
+		if _, to := e.Ends(); to == service {
 			sum += f.Blame(e)
 		}
 	}
 	return sum
-}
-
-// Ends are the two services of an edge.
-func Ends(e model.Entity) (from, to string) {
-	from, to, _ = strings.Cut(e.Name(), "->")
-	return from, to
 }
 
 // Edge finds what went along an edge in the two windows.
@@ -350,7 +344,7 @@ func (f *Facts) Suspects(limit int) []string {
 		case "service":
 			blame[e.Name()] += b
 		case "edge":
-			from, to := Ends(e)
+			from, to := e.Ends()
 			blame[from] += b / 2
 			blame[to] += b
 		default:

@@ -156,7 +156,7 @@ func EntityQuery(e model.Entity) string {
 	case "service":
 		return Field("service", name)
 	case "edge":
-		from, _, _ := strings.Cut(name, "->")
+		from, _ := e.Ends()
 		return Query(Field("service", from), "kind:client")
 	case "database":
 		return Field("db.namespace", name)

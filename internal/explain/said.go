@@ -56,7 +56,7 @@ func speaks(text string, words []string) bool {
 // near tells whether an entity is a service or what it calls.
 func (f *Facts) near(e model.Entity, service string) bool {
 	if e.Kind() == "edge" {
-		from, _ := Ends(e)
+		from, _ := e.Ends()
 		return from == service
 	}
 	return e == model.ServiceEntity(service) || slices.Contains(f.Users(e), service)

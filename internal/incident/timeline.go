@@ -123,7 +123,7 @@ func services(inc model.Incident, verdicts []model.Verdict) map[string]bool {
 		case "service":
 			out[e.Name()] = true
 		case "edge":
-			from, to, _ := strings.Cut(e.Name(), "->")
+			from, to := e.Ends()
 			out[from], out[to] = true, true
 		}
 	}

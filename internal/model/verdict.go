@@ -25,6 +25,9 @@ func (e Entity) Kind() string { k, _, _ := strings.Cut(string(e), ":"); return k
 // Name is what stands behind the first colon.
 func (e Entity) Name() string { _, n, _ := strings.Cut(string(e), ":"); return n }
 
+// Ends are the two services of an edge.
+func (e Entity) Ends() (from, to string) { from, to, _ = strings.Cut(e.Name(), "->"); return from, to }
+
 // Class is one of the seven kinds of fault.
 type Class string
 
