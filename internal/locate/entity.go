@@ -45,13 +45,11 @@ func Unanswered(sets ...[]Trace) []Call {
 				if s.Kind != model.SpanClient {
 					continue
 				}
-				passed := false
-				if c := t.callee(i); c >= 0 {
-					if passed = passedOn(s, t.nodes[c].span); !passed {
-						continue
-					}
+				below := t.callee(i)
+				if below >= 0 && !passedOn(s, t.nodes[below].span) {
+					continue
 				}
-				if c := (Call{Remote(s), rpcService(s)}); (c.RPC != "" || passed && c.Host != "") && !slices.Contains(out, c) {
+				if c := (Call{Remote(s), rpcService(s)}); (c.RPC != "" || below >= 0 && c.Host != "") && !slices.Contains(out, c) {
 					out = append(out, c)
 				}
 			}
@@ -167,13 +165,10 @@ func Destination(s *model.Span) string {
 	return s.Attrs.First("messaging.destination.name", "messaging.destination", "messaging.destination.template")
 }
 
-// hidden is the service without spans of its own that passed a call on, "" if none is known.
-func (p Peers) hidden(call, below *model.Span) string {
-	if !passedOn(call, below) {
-		return ""
-	}
+// untraced is the service without spans that answers a call, "" if none is known.
+func (p Peers) untraced(call *model.Span) string {
 	for _, a := range append(addresses(call), Remote(call)) {
-		if service := p[peer{"", a}]; service != "" && service != below.Service() {
+		if service := p[peer{"", a}]; service != "" {
 			return service
 		}
 	}
@@ -187,10 +182,13 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 	switch s.Kind {
 	case model.SpanClient:
 		if c := t.callee(i); c >= 0 {
-			if service := peers.hidden(s, t.nodes[c].span); service != "" {
-				return model.ServiceEntity(service)
+			below := t.nodes[c].span
+			if passedOn(s, below) {
+				if service := peers.untraced(s); service != "" && service != below.Service() {
+					return model.ServiceEntity(service)
+				}
 			}
-			return model.EdgeEntity(s.Service(), t.nodes[c].span.Service())
+			return model.EdgeEntity(s.Service(), below.Service())
 		}
 		if db := Database(s); db != "" {
 			return model.DatabaseEntity(db)
@@ -198,18 +196,15 @@ func (t *tree) entity(i int, peers Peers) model.Entity {
 		if q := Destination(s); q != "" {
 			return model.QueueEntity(q)
 		}
-		host, names := Remote(s), addresses(s)
-		for _, a := range append(names, host) {
-			if service, ok := peers[peer{"", a}]; ok {
-				return model.ServiceEntity(service)
-			}
+		if service := peers.untraced(s); service != "" {
+			return model.ServiceEntity(service)
 		}
-		for _, a := range names {
+		for _, a := range addresses(s) {
 			if to, ok := peers[peer{s.Service(), a}]; ok {
 				return model.EdgeEntity(s.Service(), to)
 			}
 		}
-		if host != "" {
+		if host := Remote(s); host != "" {
 			return model.RemoteEntity(host)
 		}
 	case model.SpanProducer:
