@@ -95,7 +95,7 @@ func (s *Sources) Observe(tenant, name string, at time.Time, keys iter.Seq[strin
 	src.batches++
 	for k := range keys {
 		if !src.keys[k] && len(src.keys) < maxKeys {
-			src.keys[k], src.changed = true, true
+			src.keys[strings.Clone(k)], src.changed = true, true // a batch's strings may be parts of a whole request
 		}
 	}
 	src.changed = src.changed || src.batches == steady
