@@ -200,9 +200,10 @@ func (d *Diagnoser) untraced(ctx context.Context, tenant string, s *scope, f *ex
 	for _, o := range f.OpsNow {
 		traced[o.Service] = true
 	}
-	for service, at := range s.seen {
+	lately := store.Window{From: s.onset.Add(-stoppedBefore).Add(time.Nanosecond), To: s.onset}
+	for service, steps := range s.heard {
 		// One that fell silent at the onset is out of reach, or down.
-		traced[service] = traced[service] || at.After(s.onset.Add(-stoppedBefore))
+		traced[service] = traced[service] || slices.ContainsFunc(steps, lately.Contains)
 	}
 	logs := map[string]bool{}
 	for _, c := range counts {

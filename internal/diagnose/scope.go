@@ -37,8 +37,7 @@ type scope struct {
 	edges       []store.EdgeStat
 	changes     []model.Change
 	lag         time.Duration
-	seen        map[string]time.Time // when each service last received work, before the onset
-	blind       bool                 // there are no spans
+	blind       bool // there are no spans
 	// heard are the steps, each as long as step, in which each service told of what it received.
 	heard map[string][]time.Time
 	step  time.Duration
@@ -102,6 +101,13 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 		}
 		return err
 	})
+	var resolved []model.Incident
+	g.Go(func() (err error) {
+		if d.state != nil {
+			resolved, err = d.state.Incidents(gctx, req.Tenant, model.IncidentResolved, 20)
+		}
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -113,16 +119,8 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 	// Trouble that was over before this one began belongs neither to the usual nor to the change points.
 	usual := store.Window{From: w.From, To: onset.Add(-5 * time.Second)}
 	steady := locate.Steady(s.own(steps), usual, step)
-	earlier, err := d.earlier(ctx, req, onset)
-	if err != nil {
-		return nil, err
-	}
-	reach := s.reach()
-	for _, a := range earlier {
-		if !reach[a.Service] {
-			continue
-		}
-		if t := locate.Steady(of(steps, a.Service, a.Operation), usual, step); usual.To.Sub(t) >= clean {
+	for _, own := range s.suffered(steps, onset, resolved, req.Incident) {
+		if t := locate.Steady(own, usual, step); usual.To.Sub(t) >= clean {
 			steady = maxTime(steady, t)
 		}
 	}
@@ -150,12 +148,6 @@ func (d *Diagnoser) scope(ctx context.Context, req Request, at time.Time) (*scop
 		s.heard[t.Service] = append(s.heard[t.Service], t.At)
 	}
 	s.measure(steps)
-	s.seen = map[string]time.Time{}
-	for _, t := range steps {
-		if t.At.Before(s.onset) && t.At.After(s.seen[t.Service]) {
-			s.seen[t.Service] = t.At
-		}
-	}
 	return s, nil
 }
 
@@ -234,16 +226,6 @@ func within(steps []store.TimelineStat, w store.Window) []store.TimelineStat {
 	for _, s := range steps {
 		if w.Contains(s.At) {
 			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// of are the steps of an operation that others enter by.
-func of(steps []store.TimelineStat, service, operation string) (out []store.TimelineStat) {
-	for _, t := range steps {
-		if t.Service == service && t.Operation == operation {
-			out = append(out, t)
 		}
 	}
 	return out
@@ -487,28 +469,31 @@ func (s *scope) recent(req Request, onset time.Time) time.Time {
 	return maxTime(onset, began).UTC()
 }
 
-// earlier are the alarms that began before an onset, not long ago: of this incident, and of those that are over.
-func (d *Diagnoser) earlier(ctx context.Context, req Request, onset time.Time) (alarms []model.Alarm, err error) {
-	var incidents []model.Incident
-	if d.state != nil {
-		if incidents, err = d.state.Incidents(ctx, req.Tenant, model.IncidentResolved, 20); err != nil {
-			return nil, err
-		}
+// suffered are the steps, by operation, of the operations nearby that had an alarm before an onset and not long ago: in one of
+// some incidents that are over, or in the one that is open.
+func (s *scope) suffered(steps []store.TimelineStat, onset time.Time, resolved []model.Incident, open *model.Incident) map[operation][]store.TimelineStat {
+	if open != nil {
+		resolved = append(slices.Clone(resolved), *open)
 	}
-	if req.Incident != nil {
-		incidents = append(incidents, *req.Incident)
-	}
-	for _, inc := range incidents {
+	alarmed := map[operation]bool{} // of any kind
+	reach := s.reach()
+	for _, inc := range resolved {
 		if !inc.ResolvedAt.IsZero() && inc.ResolvedAt.Before(onset.Add(-history)) {
 			continue
 		}
 		for _, a := range inc.Alarms {
-			if !a.Onset.IsZero() && a.Onset.Before(onset.Add(-atLeast)) && a.Service != "" && a.Operation != "" {
-				alarms = append(alarms, a)
+			if !a.Onset.IsZero() && a.Onset.Before(onset.Add(-atLeast)) && a.Service != "" && a.Operation != "" && reach[a.Service] {
+				alarmed[operation{service: a.Service, name: a.Operation}] = true
 			}
 		}
 	}
-	return alarms, nil
+	out := map[operation][]store.TimelineStat{}
+	for _, t := range steps {
+		if o := (operation{service: t.Service, name: t.Operation}); alarmed[o] {
+			out[o] = append(out[o], t)
+		}
+	}
+	return out
 }
 
 // began is the operation's own change point near the time that was given; zero if it has none.
