@@ -70,7 +70,7 @@ const (
 
 // Significant is the score from which a suspect is more than chance: normal time reaches it in fewer than one window of
 // twenty, over all places.
-const Significant = 4.2
+const Significant = 4.5
 
 // Suspects ranks the places that the target reaches, best first, for an alarm on the target that began at onset. Only
 // periods after the onset belong to the alarm, and only as far as the target itself was worse than before. The second
