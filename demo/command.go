@@ -117,7 +117,7 @@ Scenarios:
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.Scenarios, "scenario", scenario.Names()[:1], "what to break, one after the other")
-	f.BoolVar(&o.All, "all", false, "break everything that is not made to confuse, one after the other, then look on for five quiet minutes")
+	f.BoolVar(&o.All, "all", false, "break eleven things, of all kinds, one after the other, then look on for five quiet minutes")
 	f.DurationVar(&o.QuietFor, "quiet-for", 0, "break nothing, and count what is found nevertheless in that time")
 	f.BoolVar(&o.Exam, "exam", false, "examine triage with cases that are drawn")
 	f.IntVar(&o.Runs, "runs", 40, "cases of the exam")
@@ -223,11 +223,7 @@ func (o Options) trials() ([]trial, error) {
 	var scenarios []scenario.Scenario
 	switch {
 	case o.All:
-		for _, s := range scenario.All() {
-			if !s.Confusing {
-				scenarios = append(scenarios, s)
-			}
-		}
+		scenarios = scenario.Survey()
 	case o.QuietFor > 0:
 		s, err := scenario.Find("quiet")
 		if err != nil {

@@ -180,6 +180,20 @@ func All() []Scenario {
 	}
 }
 
+// Survey is one scenario of each kind of trouble, with the quiet last: what can be seen in twenty minutes.
+func Survey() []Scenario {
+	return []Scenario{
+		poolExhaustion(),                // a caller
+		slowQuery(), downstreamOutage(), // dependencies
+		ownBug(),                         // the service itself
+		networkDelay(), connectionLoss(), // the network
+		eventFlood(),                // events
+		badDeploy(), configChange(), // changes
+		cpuHog(), memoryLeak(), // resources
+		quiet(),
+	}
+}
+
 // Names are the names of All.
 func Names() []string {
 	var names []string

@@ -59,6 +59,28 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestSurveyHasEveryKind holds that a survey leaves out no class of causes, and ends quietly.
+func TestSurveyHasEveryKind(t *testing.T) {
+	kinds := map[model.Class]bool{}
+	survey := Survey()
+	for _, s := range survey {
+		if _, err := Find(s.Name); err != nil || s.Confusing {
+			t.Errorf("scenario %q is none of the plain ones", s.Name)
+		}
+		for _, truth := range s.Draw(Standard(nil)).Truths {
+			kinds[truth.Class] = true
+		}
+	}
+	for _, c := range []model.Class{model.ClassSelf, model.ClassDependency, model.ClassNetwork, model.ClassEvent, model.ClassCaller, model.ClassChange, model.ClassResource} {
+		if !kinds[c] {
+			t.Errorf("nothing of class %s", c)
+		}
+	}
+	if survey[len(survey)-1].Name != "quiet" {
+		t.Error("the survey does not end with the quiet")
+	}
+}
+
 // TestDrawsFollowFromTheirSeed holds for the whole table: an exam is repeated by its seed.
 func TestDrawsFollowFromTheirSeed(t *testing.T) {
 	for _, s := range All() {
