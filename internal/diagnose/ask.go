@@ -142,6 +142,9 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	d.untraced(ctx, tenant, s, f, counts, locate.Unanswered(bad, normal), peers)
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
 	f.Where = locate.Sum(badProfiles, normalProfiles)
+	if out.telemetry.OrphanSpans > holed {
+		f.Where = locate.Pool(f.Where, bad, normal, peers, s.service)
+	}
 	f.Origins = locate.Origins(badProfiles)
 	f.MoveUnreached()
 	f.MoveImpatient()
@@ -160,6 +163,9 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	d.reasons(ctx, tenant, f)
 	return out, d.suspects(ctx, tenant, s, f, bad, normal)
 }
+
+// holed is the share of spans without their parent from which traces say less than the means of their spans.
+const holed = 0.1
 
 // reasons reads some lines of the strongest templates: the text of a line is often constant, and what went wrong stands
 // in a field.

@@ -191,13 +191,12 @@ func Sum(bad, normal []Profile) []model.Where {
 		}
 		out = append(out, *r)
 	}
-	slices.SortFunc(out, func(a, b model.Where) int {
-		if c := cmp.Compare(b.ExclusiveS, a.ExclusiveS); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Entity, b.Entity)
-	})
+	slices.SortFunc(out, longestFirst)
 	return out
+}
+
+func longestFirst(a, b model.Where) int {
+	return cmp.Or(cmp.Compare(b.ExclusiveS, a.ExclusiveS), cmp.Compare(a.Entity, b.Entity))
 }
 
 // typical is the trace whose time in the entity is nearest to the mean, so that the example shows what the row says.
