@@ -51,13 +51,15 @@ func (r *recommendations) put(skus []string, now time.Time) {
 
 type recommendAnswer struct{ SKUs []string }
 
-// recommend is the articles that have the most others of about their price beside them, to choose from.
+// recommend is the articles that have the most others near their price beside them, to choose from; the nearer, the more it
+// counts. It compares every article with every other, which is why the answer is kept.
 func (s *inventory) recommend(ctx context.Context, _ *empty) (*recommendAnswer, error) {
 	if skus := s.recommended.get(time.Now()); skus != nil {
 		return &recommendAnswer{skus}, nil
 	}
 	rows, err := s.db.QueryContext(ctx, s.dialect.query("SELECT a.sku FROM products a JOIN products b "+
-		"ON abs(a.price_cents - b.price_cents) < 500 AND a.sku <> b.sku GROUP BY a.sku ORDER BY count(*) DESC, a.sku LIMIT 12"))
+		"ON abs(a.price_cents - b.price_cents) < 5000 AND a.sku <> b.sku GROUP BY a.sku "+
+		"ORDER BY sum(100.0 / (100 + abs(a.price_cents - b.price_cents))) DESC, a.sku LIMIT 12"))
 	if err != nil {
 		return nil, s.fail(ctx, "recommend", err)
 	}
