@@ -47,10 +47,12 @@ type condition struct {
 	math      *metricmath.Expr
 	where     search.Expr
 	composite *composite
+	early     bool // see Rule.early
 }
 
 // newCondition reads the condition of a rule that is valid.
 func newCondition(r Rule) (c condition) {
+	c.early = r.early()
 	// The errors were told when the rule was validated.
 	switch {
 	case r.Math != nil:

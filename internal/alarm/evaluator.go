@@ -522,25 +522,20 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	}
 	out = e.reconcile(t, at)
 	evaluated = len(out) > 0
+	quiet := e.opts.Sources.silent(t.name, at)
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {
 		w := t.watches[name]
 		if w.composite != nil || w.reported {
 			continue
 		}
-		slot, due := w.due(at, e.opts.Delay)
-		if !due {
-			continue
-		}
-		evaluated = true
-		st := e.opts.Sources.of(t.name, w.keys, at)
-		if w.held = st.late; w.held != "" {
-			continue
-		}
-		w.silence = st.silence
-		transitions, err := e.evaluateRule(ctx, w, slot)
+		transitions, looked, err := e.evaluateDue(ctx, t, w, quiet, at)
 		if ctx.Err() != nil { // which says nothing about the rule
 			t.pending = append(t.pending, out...)
 			return out, evaluated, ctx.Err()
+		}
+		evaluated = evaluated || looked
+		if !looked || w.held != "" && len(transitions) == 0 && err == nil {
+			continue
 		}
 		if err != nil && (w.err == nil || w.err.Error() != err.Error()) {
 			e.log.Warn("alarm rule cannot be evaluated", "tenant", t.name, "rule", name, "error", err)
@@ -555,7 +550,7 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 		t.gone = append(t.gone, w.forget()...)
 		out = append(out, transitions...)
 	}
-	reported := e.takeReports(t, at)
+	reported := e.takeReports(t, at, quiet)
 	evaluated = evaluated || len(reported) > 0
 	out = append(out, reported...)
 	for _, w := range bottomUp(t.watches) {
@@ -580,6 +575,25 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	}
 	e.publish(t)
 	return out, true, e.save(ctx, t, out, at)
+}
+
+// evaluateDue evaluates a rule if a period of it is over and has come whole, and looks whether it goes off early. It tells
+// whether there was anything to evaluate.
+func (e *Evaluator) evaluateDue(ctx context.Context, t *tenant, w *watch, quiet *silences, at time.Time) (out []model.Transition, looked bool, err error) {
+	if slot, due := w.due(at, e.opts.Delay); due {
+		looked = true
+		st := e.opts.Sources.of(t.name, w.keys, at, quiet)
+		if w.held = st.late; w.held == "" {
+			w.silence, w.quiet = st.silence, quiet
+			if out, err = e.evaluateRule(ctx, w, slot); err != nil {
+				return nil, true, err
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	early, err := w.evaluateEarly(ctx, sources{e.opts.Metrics, e.opts.Events}, at, e.opts.Delay)
+	return append(out, early...), looked || len(early) > 0 || err != nil, err
 }
 
 // count sets the gauge of alarms.

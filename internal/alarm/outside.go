@@ -63,12 +63,12 @@ func newReported(tenant, rule string, saved []model.Alarm, at time.Time) *watch 
 }
 
 // takeReports moves others' alarms to where they were reported to stand, and ends those of which nothing is heard.
-func (e *Evaluator) takeReports(t *tenant, at time.Time) (out []model.Transition) {
+func (e *Evaluator) takeReports(t *tenant, at time.Time, quiet *silences) (out []model.Transition) {
 	e.mu.Lock()
 	reports := t.reports
 	t.reports = nil
 	e.mu.Unlock()
-	reports = append(reports, e.opts.Sources.reports(t.name, at)...)
+	reports = append(reports, e.opts.Sources.reports(t.name, at, quiet)...)
 	for _, r := range reports {
 		name := r.Rule
 		if w := t.watches[name]; w != nil && !w.reported {
@@ -103,6 +103,8 @@ func (e *Evaluator) takeReports(t *tenant, at time.Time) (out []model.Transition
 				a.Onset = r.Onset.UTC()
 			}
 			out = append(out, transition(from, *a))
+		} else if r.Firing && r.Source == SourceTriage {
+			a.Reason = r.Reason // more may have fallen silent
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {

@@ -2,8 +2,10 @@ package alarm_test
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +18,19 @@ type line struct {
 	t       *testing.T
 	e       *alarm.Evaluator
 	sources *alarm.Sources
-	sends   map[string][]string // keys by source
+	sends   map[string][]string // keys by source, or source/sender
+	calls   []string            // services that are called and answer, although they may be silent
+}
+
+// each gives keys as of one sender.
+func each(sender string, keys []string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, k := range keys {
+			if !yield(sender, k) {
+				return
+			}
+		}
+	}
 }
 
 // run goes from one second to another and writes transitions down.
@@ -26,7 +40,13 @@ func (l *line) run(from, to int, silent ...string) (out []string) {
 		at := simStart.Add(time.Duration(s) * time.Second)
 		for name, keys := range l.sends {
 			if !slices.Contains(silent, name) {
-				l.sources.Observe(model.DefaultTenant, name, at, slices.Values(keys))
+				source, sender, _ := strings.Cut(name, "/")
+				l.sources.Observe(model.DefaultTenant, source, at, each(sender, keys))
+			}
+		}
+		for _, service := range l.calls {
+			for range 5 {
+				l.sources.Answered(model.DefaultTenant, service, 1, false, at)
 			}
 		}
 		got, err := l.e.Evaluate(l.t.Context(), at)
@@ -164,7 +184,7 @@ func TestHowLongIsSilent(t *testing.T) {
 		at := simStart
 		for range c.batches {
 			at = at.Add(time.Duration(c.pause) * time.Second)
-			sources.Observe(model.DefaultTenant, "x", at, slices.Values([]string{"up"}))
+			sources.Observe(model.DefaultTenant, "x", at, each("", []string{"up"}))
 		}
 		fired := 0
 		for s := 10; s <= 3600 && fired == 0; s += 10 {

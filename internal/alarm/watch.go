@@ -53,9 +53,11 @@ type watch struct {
 	keys      []string
 	held      string
 	silence   store.Window
+	quiet     *silences // who is silent now
 	checked   time.Time // when it was last known to select not too many series
 	seasons   map[string]*baseline.Season
-	unlearned error // why seasons were not learnt from before
+	unlearned error     // why seasons were not learnt from before
+	lookedAt  time.Time // when it was last looked whether it goes off early
 }
 
 // contributor is one label set of a rule, with its alarm.
@@ -66,6 +68,7 @@ type contributor struct {
 	usual  usual
 	seen   time.Time // last period with a datapoint
 	until  time.Time // of others' alarms, how long what was reported holds
+	early  time.Time // the end of the period in which it went off before that was over; it doesn't end before
 }
 
 // point is a datapoint with what is needed to learn from it later.
@@ -217,10 +220,18 @@ func (w *watch) step(f frame, past map[string][]store.Window) (out []model.Trans
 		if w.blind(f.at, present) {
 			continue
 		}
+		if since, blind := w.quiet.blind(w, c.alarm.Labels, f.at, present); blind {
+			out = append(out, w.retract(c, since, f.at)...)
+			continue
+		}
 		w.take(c, f.at, v, present)
 		if slices.ContainsFunc(past[id], func(p store.Window) bool { return p.Contains(f.at) }) {
 			c.points[len(c.points)-1].alarmed = true
 		}
+		if f.at.Before(c.early) {
+			continue
+		}
+		c.early = time.Time{}
 		from := c.alarm.State
 		w.decide(c, f.at)
 		if c.alarm.State != from {
@@ -237,6 +248,18 @@ func (w *watch) blind(at time.Time, present bool) bool {
 		return true
 	}
 	return !present && w.unobserved.Contains(at)
+}
+
+// retract takes back what was judged of a silence before it was known for one.
+func (w *watch) retract(c *contributor, since, at time.Time) []model.Transition {
+	c.seen = at // it is not to be forgotten meanwhile
+	c.points = slices.DeleteFunc(c.points, func(p point) bool { return p.At.After(since) })
+	if a := &c.alarm; a.State == model.StateAlarm && !a.Onset.Before(since.Add(-time.Duration(w.rule.Period))) {
+		w.enter(c, model.StateOK, at)
+		a.Updated, a.Reason = at, "it was not heard of since "+since.UTC().Format(time.TimeOnly)+", which says nothing of what it does"
+		return []model.Transition{transition(model.StateAlarm, *a)}
+	}
+	return nil
 }
 
 func (w *watch) newAlarm(id string, labels map[string]string, at time.Time) model.Alarm {

@@ -422,7 +422,13 @@ func (a *app) startEdges(listeners map[string]net.Listener) error {
 
 // makePipeline makes everything between an edge and the stores. What is derived is written by the caller's clock.
 func (a *app) makePipeline(instance string, p *processes) (*derive.Deriver, error) {
-	deriver := derive.New(derive.Options{Instance: instance, Templates: a.state, Registerer: a.registry, Logger: a.Logger, Now: a.now})
+	opts := derive.Options{Instance: instance, Templates: a.state, Registerer: a.registry, Logger: a.Logger, Now: a.now}
+	if a.sources != nil {
+		opts.Answered = func(tenant, service string, likely float64, failed bool) {
+			a.sources.Answered(tenant, service, likely, failed, a.now())
+		}
+	}
+	deriver := derive.New(opts)
 	if err := deriver.Load(context.Background()); err != nil {
 		return nil, fmt.Errorf("load log templates: %w", err)
 	}
@@ -449,6 +455,7 @@ func (a *app) startScrape() error {
 	if err := a.applyScrape(a.Config); err != nil {
 		return err
 	}
+	a.sources.Scraped(func() []alarm.Target { return targets(a.scrape.Scrape()) })
 	a.background("scrape", a.scrape.Run)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	prom "github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/scrape"
 
 	"triage/internal/alarm"
 	"triage/internal/ingest"
@@ -88,20 +89,41 @@ func (w watched) Observe(b *model.Batch) {
 	w.observe(b)
 	w.Deriver.Observe(b)
 	if w.sources != nil && !slices.Contains(inside, b.Source) {
-		w.sources.Observe(b.Tenant, b.Source, time.Now(), keysOf(b))
+		w.sources.Observe(b.Tenant, b.Source, time.Now(), brought(b))
 	}
 }
 
-// keysOf are what of a batch rules depend on.
-func keysOf(b *model.Batch) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if len(b.Spans) > 0 && !yield(alarm.SpansKey) || len(b.Logs) > 0 && !yield(alarm.LogsKey) {
+// brought is what of a batch rules depend on, with who sent it: the services of spans and logs, and the jobs of series.
+func brought(b *model.Batch) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		var last *model.Resource
+		for i := range b.Spans {
+			if r := b.Spans[i].Resource; r != last {
+				if last = r; !yield(r.Service, alarm.SpansKey) {
+					return
+				}
+			}
+		}
+		if len(b.Logs) > 0 && !yield(b.Logs[0].Resource.Service, alarm.LogsKey) {
 			return
 		}
 		for i := range b.Series {
-			if !yield(alarm.KeyOf(b.Series[i].Labels.Get(prom.MetricNameLabel))) {
+			ls := &b.Series[i].Labels
+			if len(b.Series[i].Samples)+len(b.Series[i].Histograms) > 0 && !yield(ls.Get(prom.JobLabel), alarm.KeyOf(ls.Get(prom.MetricNameLabel))) {
 				return
 			}
 		}
 	}
+}
+
+// targets are what is scraped. One that was not tried yet has not failed.
+func targets(m *scrape.Manager) (out []alarm.Target) {
+	for _, pool := range m.TargetsActive() {
+		for _, t := range pool {
+			out = append(out, alarm.Target{
+				Job: t.GetValue(prom.JobLabel), Instance: t.GetValue(prom.InstanceLabel), Up: t.Health() != scrape.HealthBad,
+			})
+		}
+	}
+	return out
 }

@@ -49,9 +49,12 @@ type Options struct {
 	PairWithin, MessagesWithin time.Duration
 	// MaxUnpaired bounds the spans that wait (100,000). Past it the eldest waits no longer.
 	MaxUnpaired int
-	Registerer  prometheus.Registerer // may be nil
-	Logger      *slog.Logger          // may be nil
-	Now         func() time.Time      // [time.Now]
+	// Answered is told of each call whose answerer is known from calls before it, how likely a span of the answerer comes of such
+	// a call, and whether it failed. It must not block, and may be nil.
+	Answered   func(tenant, service string, likely float64, failed bool)
+	Registerer prometheus.Registerer // may be nil
+	Logger     *slog.Logger          // may be nil
+	Now        func() time.Time      // [time.Now]
 }
 
 const (
@@ -76,6 +79,7 @@ type Deriver struct {
 	seed    maphash.Seed
 	series  [shards]seriesShard
 	waiting [shards]pairShard
+	answers [shards]answerShard
 	tenants sync.Map // tenant -> *tenant
 	counts  counts
 
@@ -113,6 +117,7 @@ func New(o Options) *Deriver {
 	for i := range shards {
 		d.series[i] = seriesShard{owners: map[ownerKey]*owner{}}
 		d.waiting[i] = pairShard{by: map[pairKey]*pair{}}
+		d.answers[i] = answerShard{by: map[uint64]*answerer{}}
 	}
 	d.counts = newCounts(d, o.Registerer)
 	return d

@@ -66,6 +66,8 @@ type half struct {
 	weight  float64
 	// message tells that the side is a producer or consumer.
 	message bool
+	// call is the kind of call that a client's side is, 0 of others.
+	call uint64
 	// far names the other side by this one's attributes, for when it sends no span.
 	far, farType string
 	// matched is set once the half is part of an edge: a consumer may wait under several keys, a producer has several
@@ -126,6 +128,8 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 			return
 		}
 		h.message = h.message || h.farType == toMessaging
+		h.call = d.callOf(tenant, s, h.far)
+		d.asked(tenant, h)
 		d.callerCame(pairKey{tenant, s.TraceID, s.SpanID}, h, now)
 	case model.SpanServer:
 		h := newHalf(s, weight, now)
@@ -183,6 +187,7 @@ func (d *Deriver) callerCame(key pairKey, h *half, now time.Time) {
 	}
 	w.mu.Unlock()
 	for _, c := range callees {
+		d.learn(h, c.service, now, now)
 		d.observeEdge(join(key.tenant, h, c), now)
 	}
 	d.gaveUp(dropped, now)
@@ -209,6 +214,7 @@ func (d *Deriver) calleeCame(key pairKey, h *half, now time.Time) {
 	}
 	w.mu.Unlock()
 	if caller != nil {
+		d.learn(caller, h.service, now, now)
 		d.observeEdge(join(key.tenant, caller, h), now)
 	}
 	d.gaveUp(dropped, now)
@@ -276,6 +282,9 @@ func (d *Deriver) gaveUp(p *pair, now time.Time) {
 			continue
 		}
 		d.counts.unpaired.Inc()
+		if h == p.caller {
+			d.learn(h, "", p.arrived, now)
+		}
 		if e, ok := h.alone(p.key.tenant, h == p.caller); ok {
 			d.observeEdge(e, now)
 		}
