@@ -305,10 +305,11 @@ func (a *app) startJudges(ctx context.Context) error {
 	if err := a.startRules(); err != nil {
 		return err
 	}
-	a.slos = slo.New(slo.Options{Metrics: a.metrics, State: a.state, Rules: a.alarms.SetDerived})
+	a.slos = slo.New(slo.Options{Metrics: a.metrics, Events: a.events, State: a.state, Rules: a.alarms.SetDerived, Logger: a.Logger})
 	if err := a.slos.Reload(ctx, model.DefaultTenant); err != nil {
 		return fmt.Errorf("load service level objectives: %w", err)
 	}
+	a.background("objectives", func(ctx context.Context) error { return a.slos.Run(ctx, model.DefaultTenant) })
 	a.background("alarms", w.run)
 	return nil
 }

@@ -15,13 +15,16 @@ import (
 	"triage/internal/manifest"
 	"triage/internal/model"
 	"triage/internal/notify"
+	"triage/internal/slo"
 )
 
 // declared applies what users declare in files.
 func (a *app) declared() *manifest.Manager {
 	return manifest.New(manifest.Options{State: a.state, Owners: map[string]manifest.Owner{
-		"Alarm":   {Check: a.alarms.Check, Reload: a.alarms.Reload},
-		"SLO":     {Reload: a.slos.Reload},
+		"Alarm": {Check: a.alarms.Check, Reload: a.alarms.Reload},
+		"SLO":   {Together: slo.Together, Reload: a.slos.Reload},
+		// What SLOs refer to is read with them.
+		"SLI": {Reload: a.slos.Reload}, "AlertPolicy": {Reload: a.slos.Reload}, "AlertCondition": {Reload: a.slos.Reload},
 		"Runbook": {Reload: a.runbooks.Reload},
 		"Routes":  {Check: a.checkRoutes, Reload: a.takeRoutes},
 	}})

@@ -78,8 +78,8 @@ func applyCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE...",
 		Short: "Make alarms, objectives, silences, routes and runbooks be what files declare",
-		Long: `apply takes documents of the kinds Alarm, SLO, Silence, Routes and Runbook. Either all of them are valid and are
-taken over together, as a new revision, or nothing changes and everything that is wrong is listed.
+		Long: `apply takes documents of the kinds Alarm, SLO (with SLI, AlertPolicy and AlertCondition), Silence, Routes and Runbook. Either all
+of them are valid and are taken over together, as a new revision, or nothing changes and everything that is wrong is listed.
 
 It needs the server's token: TRIAGE_TOKEN, or the file "token" in the data directory (TRIAGE_DATA).`,
 		Args: args(cobra.NoArgs),

@@ -158,8 +158,9 @@ func sloPut(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put -f FILE",
 		Short: "Add objectives in OpenSLO's format, or replace those of the same name",
-		Long:  `put reads SLOs of openslo/v1 as YAML or JSON. The file "-" is the standard input.`,
-		Args:  args(cobra.NoArgs),
+		Long: `put reads SLOs of openslo/v1 as YAML or JSON. What they refer to by name is applied with triage apply. The file "-" is the
+standard input.`,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				return badUsage(cmd, errors.New("name the file with -f FILE, or -f - for the standard input"))

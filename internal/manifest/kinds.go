@@ -16,8 +16,18 @@ import (
 	"triage/internal/slo"
 )
 
-// apiVersion is of our own kinds.
-const apiVersion = "triage/v1"
+// apiVersion is of our own kinds, openSLO of that format's.
+const (
+	apiVersion = "triage/v1"
+	openSLO    = "openslo/v1"
+)
+
+// needless says of kinds that OpenSLO has besides what does without them.
+var needless = map[string]string{
+	"Service":                 "a service is what its telemetry calls it",
+	"DataSource":              "triage measures what it has stored itself",
+	"AlertNotificationTarget": "who is told is said by Routes, which match the labels slo and severity",
+}
 
 // kind is one kind of thing that can be declared. It is stored as a document of its owner's, which knows nothing of files.
 type kind struct {
@@ -31,7 +41,10 @@ type kind struct {
 // kinds are in the order in which they are written.
 var kinds = []*kind{
 	{"Alarm", apiVersion, alarm.DocumentKind, readNamed(func(r *alarm.Rule) *string { return &r.Name }), specOfNamed},
-	{"SLO", "openslo/v1", slo.DocumentKind, readSLO, nil},
+	{"SLI", openSLO, slo.SLIKind, readWhole(func(i *slo.SLI) string { return i.Metadata.Name }), nil},
+	{"AlertCondition", openSLO, slo.AlertConditionKind, readWhole(func(c *slo.AlertCondition) string { return c.Metadata.Name }), nil},
+	{"AlertPolicy", openSLO, slo.AlertPolicyKind, readWhole(func(p *slo.AlertPolicy) string { return p.Metadata.Name }), nil},
+	{"SLO", openSLO, slo.DocumentKind, readWhole(func(s *slo.SLO) string { return s.Metadata.Name }), nil},
 	{"Silence", apiVersion, notify.SilenceKind, readSilence, specOfSilence},
 	{"Routes", apiVersion, notify.RoutesKind, readRoutes, specOfRoutes},
 	{"Runbook", apiVersion, runbook.DocumentKind, readNamed(func(r *runbook.Runbook) *string { return &r.Name }), specOfNamed},
@@ -39,6 +52,9 @@ var kinds = []*kind{
 
 func kindOf(version, name string) (*kind, error) {
 	var names []string
+	if why := needless[name]; why != "" && version == openSLO {
+		return nil, fmt.Errorf("kind %s is not for here: %s; leave the document out", name, why)
+	}
 	for _, k := range kinds {
 		if k.name == name {
 			if k.apiVersion != version {
@@ -108,16 +124,22 @@ func specOfNamed(body []byte) (any, error) {
 	return m, err
 }
 
-func readSLO(decode func(any) error) (string, []byte, error) {
-	var s slo.SLO
-	if err := decode(&s); err != nil {
-		return s.Metadata.Name, nil, err
+// validated is what can say what is wrong with it.
+type validated interface{ Validate() error }
+
+// readWhole reads what is stored as the document that it is.
+func readWhole[T validated](name func(*T) string) func(decode func(any) error) (string, []byte, error) {
+	return func(decode func(any) error) (string, []byte, error) {
+		var v T
+		if err := decode(&v); err != nil {
+			return name(&v), nil, err
+		}
+		if err := v.Validate(); err != nil {
+			return name(&v), nil, err
+		}
+		b, err := json.Marshal(v)
+		return name(&v), b, err
 	}
-	if err := s.Validate(); err != nil {
-		return s.Metadata.Name, nil, err
-	}
-	b, err := json.Marshal(s)
-	return s.Metadata.Name, b, err
 }
 
 // silence is what a silence says in a file; its name is its ID. Without starts it holds from when it is applied.

@@ -28,6 +28,9 @@ type Owner struct {
 	// Check says what is wrong with things that would be stored together, by name, beyond what is wrong with each by itself.
 	// It may be nil.
 	Check func(ctx context.Context, tenant string, bodies map[string][]byte) (map[string]error, error)
+	// Together says which things of the kind, by name, would not fit if all things there are were those that bodies gives, by the
+	// kind of their documents. It may be nil.
+	Together func(bodies func(document string) map[string][]byte) (map[string]error, error)
 	// Reload makes the owner take over what is stored now. It may be nil.
 	Reload func(ctx context.Context, tenant string) error
 }
@@ -125,11 +128,6 @@ func (m *Manager) Apply(ctx context.Context, tenant string, r Request) (Result, 
 	if err != nil {
 		return Result{}, err
 	}
-	if problems = append(problems, more...); len(problems) > 0 {
-		place := func(p Problem) int { return slices.IndexFunc(r.Files, func(f File) bool { return f.Name == p.File }) }
-		slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Or(place(a)-place(b), a.Line-b.Line) })
-		return Result{}, problems
-	}
 	revisions, err := m.revisions(ctx, tenant)
 	if err != nil {
 		return Result{}, err
@@ -137,6 +135,18 @@ func (m *Manager) Apply(ctx context.Context, tenant string, r Request) (Result, 
 	last := Revision{}
 	if n := len(revisions); n > 0 {
 		last = revisions[n-1]
+	}
+	if len(problems) == 0 { // what could not be read would be missed
+		wrong, err := m.together(r.Files, declared, have, last, r.Prune)
+		if err != nil {
+			return Result{}, err
+		}
+		more = append(more, wrong...)
+	}
+	if problems = append(problems, more...); len(problems) > 0 {
+		place := func(p Problem) int { return slices.IndexFunc(r.Files, func(f File) bool { return f.Name == p.File }) }
+		slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Or(place(a)-place(b), a.Line-b.Line) })
+		return Result{}, problems
 	}
 	p, err := plan(declared, have, last, r.Prune)
 	if err != nil {
@@ -231,6 +241,51 @@ func (m *Manager) check(ctx context.Context, tenant string, declared []*resource
 		for name, err := range wrong {
 			for _, e := range flatten(err) {
 				problems = append(problems, by[name].ownerProblem(e))
+			}
+		}
+	}
+	return problems, nil
+}
+
+// together asks the owners whether everything that there would be fits.
+func (m *Manager) together(files []File, declared []*resource, have map[string]map[string][]byte, last Revision, prune bool) (problems Problems, err error) {
+	after := map[string]map[string][]byte{} // by the kind of documents
+	place := "stored"
+	if len(files) > 0 {
+		place = files[0].Name
+	}
+	by := map[string]*resource{}
+	for _, k := range kinds {
+		after[k.document] = maps.Clone(have[k.name])
+		if prune {
+			for _, old := range last.Resources {
+				if old.Kind == k.name {
+					delete(after[k.document], old.Name)
+				}
+			}
+		}
+	}
+	for _, r := range declared {
+		after[r.kind.document][r.name] = r.body
+		by[r.title()] = r
+	}
+	for _, k := range kinds {
+		together := m.opts.Owners[k.name].Together
+		if together == nil {
+			continue
+		}
+		wrong, err := together(func(document string) map[string][]byte { return after[document] })
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(wrong)) {
+			title := k.name + " " + name
+			for _, e := range flatten(wrong[name]) {
+				if r := by[title]; r != nil {
+					problems = append(problems, r.decodeProblem(e)...)
+				} else { // it is stored, and what it needs is changed or removed
+					problems = append(problems, Problem{File: place, Resource: title, Message: "it is stored, and would no longer do: " + e.Error()})
+				}
 			}
 		}
 	}

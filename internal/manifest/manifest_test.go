@@ -48,7 +48,8 @@ func open(t *testing.T) *desk {
 	slos := slo.New(slo.Options{State: s, Rules: e.SetDerived})
 	d.m = manifest.New(manifest.Options{State: s, Owners: map[string]manifest.Owner{
 		"Alarm": {Check: e.Check, Reload: e.Reload},
-		"SLO":   {Reload: slos.Reload},
+		"SLO":   {Together: slo.Together, Reload: slos.Reload},
+		"SLI":   {Reload: slos.Reload}, "AlertPolicy": {Reload: slos.Reload}, "AlertCondition": {Reload: slos.Reload},
 		"Routes": {Check: func(_ context.Context, _ string, bodies map[string][]byte) (map[string]error, error) {
 			out := map[string]error{}
 			for name, b := range bodies {
@@ -354,7 +355,7 @@ func TestExportOfWhatIsNotThere(t *testing.T) {
 	if _, err := d.m.Export(t.Context(), tenant, "", 7); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a revision that never was: %v", err)
 	}
-	if _, err := d.m.Export(t.Context(), tenant, "Alarms", 0); err == nil || !strings.Contains(err.Error(), "is none of Alarm, SLO") {
+	if _, err := d.m.Export(t.Context(), tenant, "Alarms", 0); err == nil || !strings.Contains(err.Error(), "is none of Alarm, SLI, AlertCondition, AlertPolicy, SLO") {
 		t.Errorf("a kind that is none: %v", err)
 	}
 }
@@ -386,4 +387,114 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+const referring = `apiVersion: openslo/v1
+kind: SLO
+metadata: {name: checkout}
+spec:
+  service: cart
+  indicatorRef: answered
+  timeWindow: [{duration: 30d, isRolling: true}]
+  budgetingMethod: Occurrences
+  objectives: [{target: 0.99}]
+  alertPolicies: [at-night, {alertPolicyRef: by-day}]
+`
+
+const referred = `apiVersion: openslo/v1
+kind: SLI
+metadata: {name: answered}
+spec:
+  ratioMetric:
+    counter: true
+    bad: {metricSource: {type: Prometheus, spec: {query: failed_total}}}
+    total: {metricSource: {type: Prometheus, spec: {query: requests_total}}}
+---
+apiVersion: openslo/v1
+kind: AlertPolicy
+metadata: {name: at-night}
+spec: {conditions: [{conditionRef: fast}]}
+---
+apiVersion: openslo/v1
+kind: AlertPolicy
+metadata: {name: by-day}
+spec:
+  alertWhenBreaching: true
+  conditions:
+  - {kind: AlertCondition, metadata: {name: slow}, spec: {severity: ticket, condition: {kind: burnrate, op: gte, threshold: 2, lookbackWindow: 1d}}}
+---
+apiVersion: openslo/v1
+kind: AlertCondition
+metadata: {name: fast}
+spec: {severity: page, condition: {kind: burnrate, op: gt, threshold: 10, lookbackWindow: 1h}}
+`
+
+// rules are the alarm rules of SLOs, with their thresholds.
+func (d *desk) rules() (out []string) {
+	for _, r := range d.alarms.Rules(tenant) {
+		if r.Source == alarm.SourceSLO {
+			out = append(out, fmt.Sprintf("%s %s %v", r.Name, r.Compare.Op, r.Compare.Threshold))
+		}
+	}
+	return out
+}
+
+// SLOs refer to documents of the same files, or of such as were applied before.
+func TestReferencesOfSLOs(t *testing.T) {
+	want := []string{"slo checkout page 1h > 10", "slo checkout ticket 1d >= 2"}
+	for name, files := range map[string][][]string{
+		"in one set": {{referring, referred}}, "in one file": {{referring + "---\n" + referred}}, "one after the other": {{referred}, {referring}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			for _, set := range files {
+				d.must(manifest.Request{}, set...)
+			}
+			if diff := cmp.Diff(want, d.rules()); diff != "" {
+				t.Errorf("rules (-want +got):\n%s", diff)
+			}
+			text, err := d.m.Export(t.Context(), tenant, "", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again := d.must(manifest.Request{}, text); strings.Contains(again, "update") || strings.Contains(again, "create") {
+				t.Errorf("what was exported changes something: %s", again)
+			}
+			// What is referred to is changed for all that refer to it.
+			d.must(manifest.Request{}, strings.Replace(referred, "threshold: 10", "threshold: 7", 1))
+			if got := d.rules()[0]; got != "slo checkout page 1h > 7" {
+				t.Errorf("rule %s", got)
+			}
+		})
+	}
+}
+
+func TestReferencesToNothing(t *testing.T) {
+	d := open(t)
+	_, err := d.apply(manifest.Request{}, referring)
+	if want := `a.yml:6: SLO checkout: spec.indicatorRef: there is no SLI "answered", neither in what is applied nor stored before
+a.yml:10: SLO checkout: spec.alertPolicies[0]: there is no AlertPolicy "at-night", neither in what is applied nor stored before
+a.yml:10: SLO checkout: spec.alertPolicies[1]: there is no AlertPolicy "by-day", neither in what is applied nor stored before`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want\n%s", err, want)
+	}
+	d.must(manifest.Request{}, referring, referred)
+	for name, c := range map[string]struct{ file, want string }{
+		"what is needed is removed": {referring, `a.yml:6: SLO checkout: spec.indicatorRef: there is no SLI "answered"`},
+		"by all but what is stored": {strings.ReplaceAll(referring, "checkout", "other"), `a.yml:6: SLO other: spec.indicatorRef`},
+		"an indicator that does not fit": {`apiVersion: openslo/v1
+kind: SLI
+metadata: {name: answered}
+spec: {thresholdMetric: {metricSource: {spec: {query: x}}}}
+`,
+			`a.yml: SLO checkout: it is stored, and would no longer do: spec.objectives[0].op`},
+		"a condition that is none":  {strings.Replace(referred, "op: gt,", "op: lt,", 1), `AlertCondition fast: spec.condition.op: "lt" is neither gt nor gte`},
+		"a kind that is not needed": {"apiVersion: openslo/v1\nkind: Service\nmetadata: {name: cart}\n", `kind Service is not for here: a service is what its telemetry calls it; leave the document out`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := d.apply(manifest.Request{Prune: strings.Contains(c.file, "indicatorRef")}, c.file)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %s", err, c.want)
+			}
+		})
+	}
 }

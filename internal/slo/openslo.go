@@ -14,13 +14,16 @@ import (
 	"time"
 )
 
-// SLO is a service level objective as OpenSLO v1 writes it, with what of that format can be measured here: metrics of
-// Prometheus, by one indicator that stands in the SLO.
+// SLO is a service level objective as OpenSLO v1 writes it, with what of that format can be measured here: one indicator, that
+// stands in the SLO or is referred to, of metrics that PromQL gives or of what searches find in logs and spans.
 type SLO struct {
 	APIVersion string   `json:"apiVersion" yaml:"apiVersion"`
 	Kind       string   `json:"kind" yaml:"kind"`
 	Metadata   Metadata `json:"metadata" yaml:"metadata"`
 	Spec       Spec     `json:"spec" yaml:"spec"`
+
+	// Broken is why what it refers to is not in it: then nothing is measured.
+	Broken error `json:"-" yaml:"-"`
 }
 
 // Metadata names an object of OpenSLO.
@@ -66,15 +69,34 @@ type Ratio struct {
 	Raw     *Metric `json:"raw,omitempty" yaml:"raw,omitempty"`
 }
 
-// Metric is a PromQL query.
+// Metric is a query: PromQL, or a search whose rows are counted.
 type Metric struct {
 	MetricSource struct {
 		MetricSourceRef string `json:"metricSourceRef,omitempty" yaml:"metricSourceRef,omitempty"`
 		Type            string `json:"type,omitempty" yaml:"type,omitempty"`
 		Spec            struct {
 			Query string `json:"query" yaml:"query"`
+			// By are attributes of rows; each combination of their values is a label set of its own.
+			By []string `json:"by,omitempty" yaml:"by,omitempty"`
 		} `json:"spec" yaml:"spec"`
 	} `json:"metricSource" yaml:"metricSource"`
+}
+
+// The types of metric sources.
+const (
+	SourcePrometheus = "Prometheus"
+	SourceLogs       = "TriageLogs"
+	SourceSpans      = "TriageSpans"
+)
+
+// kind is the type of a metric's source.
+func (m *Metric) kind() string {
+	for _, k := range []string{SourceLogs, SourceSpans} {
+		if m != nil && strings.EqualFold(m.MetricSource.Type, k) {
+			return k
+		}
+	}
+	return SourcePrometheus
 }
 
 func (m *Metric) query() string { return m.MetricSource.Spec.Query }
@@ -110,6 +132,10 @@ type Objective struct {
 	// TimeSliceTarget is the share of good events that makes a slice of TimeSliceWindow good.
 	TimeSliceTarget float64  `json:"timeSliceTarget,omitempty" yaml:"timeSliceTarget,omitempty"`
 	TimeSliceWindow Duration `json:"timeSliceWindow,omitempty" yaml:"timeSliceWindow,omitempty"`
+	// Of objectives that are made of several, which are refused.
+	Indicator       any     `json:"indicator,omitempty" yaml:"indicator,omitempty"`
+	IndicatorRef    string  `json:"indicatorRef,omitempty" yaml:"indicatorRef,omitempty"`
+	CompositeWeight float64 `json:"compositeWeight,omitempty" yaml:"compositeWeight,omitempty"`
 }
 
 // target is the share of good events there is to be.
@@ -120,31 +146,48 @@ func (o Objective) target() float64 {
 	return o.Target
 }
 
-// AlertPolicy says when somebody is to be told, in place of what is built in.
+// AlertPolicy says when somebody is to be told, in place of what is built in. In an SLO it may be the name of one instead.
 type AlertPolicy struct {
-	Kind     string   `json:"kind,omitempty" yaml:"kind,omitempty"`
-	Metadata Metadata `json:"metadata,omitzero" yaml:"metadata,omitempty"`
-	Spec     struct {
-		Description string           `json:"description,omitempty" yaml:"description,omitempty"`
-		Conditions  []AlertCondition `json:"conditions" yaml:"conditions"`
-	} `json:"spec" yaml:"spec"`
+	APIVersion string          `json:"apiVersion,omitempty" yaml:"apiVersion,omitempty"`
+	Kind       string          `json:"kind,omitempty" yaml:"kind,omitempty"`
+	Metadata   Metadata        `json:"metadata,omitzero" yaml:"metadata,omitempty"`
+	Spec       AlertPolicySpec `json:"spec,omitzero" yaml:"spec,omitempty"`
+	Ref        string          `json:"alertPolicyRef,omitempty" yaml:"alertPolicyRef,omitempty"`
 }
 
-// AlertCondition is a burn rate that is too high.
+// AlertPolicySpec is its conditions. Of the rest of the format what is set otherwise than triage does it is refused.
+type AlertPolicySpec struct {
+	Description         string           `json:"description,omitempty" yaml:"description,omitempty"`
+	AlertWhenNoData     bool             `json:"alertWhenNoData,omitempty" yaml:"alertWhenNoData,omitempty"`
+	AlertWhenResolved   *bool            `json:"alertWhenResolved,omitempty" yaml:"alertWhenResolved,omitempty"`
+	AlertWhenBreaching  *bool            `json:"alertWhenBreaching,omitempty" yaml:"alertWhenBreaching,omitempty"`
+	Conditions          []AlertCondition `json:"conditions" yaml:"conditions"`
+	NotificationTargets []any            `json:"notificationTargets,omitempty" yaml:"notificationTargets,omitempty"`
+}
+
+// AlertCondition is a burn rate that is too high. In an AlertPolicy it may be the name of one instead.
 type AlertCondition struct {
-	Kind     string   `json:"kind,omitempty" yaml:"kind,omitempty"`
-	Metadata Metadata `json:"metadata,omitzero" yaml:"metadata,omitempty"`
-	Spec     struct {
-		Description string `json:"description,omitempty" yaml:"description,omitempty"`
-		Severity    string `json:"severity" yaml:"severity"`
-		Condition   struct {
-			Kind           string   `json:"kind" yaml:"kind"`
-			Op             string   `json:"op,omitempty" yaml:"op,omitempty"`
-			Threshold      float64  `json:"threshold" yaml:"threshold"`
-			LookbackWindow Duration `json:"lookbackWindow" yaml:"lookbackWindow"`
-			AlertAfter     Duration `json:"alertAfter,omitempty" yaml:"alertAfter,omitempty"`
-		} `json:"condition" yaml:"condition"`
-	} `json:"spec" yaml:"spec"`
+	APIVersion string             `json:"apiVersion,omitempty" yaml:"apiVersion,omitempty"`
+	Kind       string             `json:"kind,omitempty" yaml:"kind,omitempty"`
+	Metadata   Metadata           `json:"metadata,omitzero" yaml:"metadata,omitempty"`
+	Spec       AlertConditionSpec `json:"spec,omitzero" yaml:"spec,omitempty"`
+	Ref        string             `json:"conditionRef,omitempty" yaml:"conditionRef,omitempty"`
+}
+
+// AlertConditionSpec says which burn rate.
+type AlertConditionSpec struct {
+	Description string   `json:"description,omitempty" yaml:"description,omitempty"`
+	Severity    string   `json:"severity" yaml:"severity"`
+	Condition   BurnRate `json:"condition" yaml:"condition"`
+}
+
+// BurnRate is how fast a budget may be used up, over which time.
+type BurnRate struct {
+	Kind           string   `json:"kind" yaml:"kind"`
+	Op             string   `json:"op,omitempty" yaml:"op,omitempty"`
+	Threshold      float64  `json:"threshold" yaml:"threshold"`
+	LookbackWindow Duration `json:"lookbackWindow" yaml:"lookbackWindow"`
+	AlertAfter     Duration `json:"alertAfter,omitempty" yaml:"alertAfter,omitempty"`
 }
 
 // Duration is OpenSLO's short form: a number and one of m, h, d, w, M (30 days), Q (90 days), Y (365 days).
@@ -170,15 +213,23 @@ func (d Duration) length() time.Duration {
 // Parse reads one SLO as JSON, strictly, and validates it.
 func Parse(b []byte) (SLO, error) {
 	var s SLO
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
+	if err := strict(b, &s); err != nil {
 		return SLO{}, fmt.Errorf("SLO: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return SLO{}, errors.New("SLO: there is more after it")
-	}
 	return s, s.Validate()
+}
+
+// strict reads one value as JSON.
+func strict(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after it")
+	}
+	return nil
 }
 
 // The bounds of what can be asked for.
@@ -194,21 +245,14 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 func (s SLO) Validate() error {
 	var errs []error
 	bad := func(path, format string, args ...any) { errs = append(errs, fmt.Errorf(path+": "+format, args...)) }
-	if s.APIVersion != "openslo/v1" {
-		bad("apiVersion", "%q is not openslo/v1", s.APIVersion)
-	}
-	if s.Kind != "SLO" {
-		bad("kind", "%q is not SLO", s.Kind)
-	}
-	if !namePattern.MatchString(s.Metadata.Name) || len(s.Metadata.Name) > maxName {
-		bad("metadata.name", "%q is not lower-case letters, digits, - and ., %d at most", s.Metadata.Name, maxName)
-	}
+	errs = append(errs, identityProblems(s.APIVersion, s.Kind, "SLO", s.Metadata.Name)...)
 	if s.Spec.Service == "" {
 		bad("spec.service", "is missing")
 	}
 	switch {
+	case s.Spec.IndicatorRef != "" && s.Spec.Indicator != nil:
+		bad("spec.indicatorRef", "is one indicator too many beside indicator")
 	case s.Spec.IndicatorRef != "":
-		bad("spec.indicatorRef", "references are not followed: write the indicator into the SLO")
 	case s.Spec.Indicator == nil:
 		bad("spec.indicator", "is missing")
 	default:
@@ -243,9 +287,22 @@ func (s SLO) Validate() error {
 		errs = append(errs, s.objectiveProblems(fmt.Sprintf("spec.objectives[%d].", i), o)...)
 	}
 	for i, p := range s.Spec.AlertPolicies {
-		errs = append(errs, p.problems(fmt.Sprintf("spec.alertPolicies[%d]", i))...)
+		errs = append(errs, p.problems(fmt.Sprintf("spec.alertPolicies[%d].", i))...)
 	}
 	return errors.Join(errs...)
+}
+
+func identityProblems(version, kind, want, name string) (errs []error) {
+	if version != "openslo/v1" {
+		errs = append(errs, fmt.Errorf("apiVersion: %q is not openslo/v1", version))
+	}
+	if kind != want {
+		errs = append(errs, fmt.Errorf("kind: %q is not %s", kind, want))
+	}
+	if !namePattern.MatchString(name) || len(name) > maxName {
+		errs = append(errs, fmt.Errorf("metadata.name: %q is not lower-case letters, digits, - and ., %d at most", name, maxName))
+	}
+	return errs
 }
 
 func (s SLO) objectiveProblems(at string, o Objective) (errs []error) {
@@ -256,8 +313,12 @@ func (s SLO) objectiveProblems(at string, o Objective) (errs []error) {
 	case !(o.target() > 0 && o.target() < 1):
 		bad("target", "%v is not between 0 and 1: there would be no budget", o.target())
 	}
+	if o.Indicator != nil || o.IndicatorRef != "" || o.CompositeWeight != 0 {
+		bad("indicator", "objectives of several indicators are not measured: write an SLO for each")
+	}
 	threshold := s.Spec.Indicator != nil && s.Spec.Indicator.Spec.ThresholdMetric != nil
 	switch {
+	case s.Spec.Indicator == nil: // it is referred to, and not known here
 	case threshold && promOps[o.Op] == "":
 		bad("op", "%q is none of lte, gte, lt, gt", o.Op)
 	case threshold && o.Value == nil:
@@ -277,11 +338,41 @@ func (s SLO) objectiveProblems(at string, o Objective) (errs []error) {
 
 func (i IndicatorSpec) problems(at string) (errs []error) {
 	bad := func(path, format string, args ...any) { errs = append(errs, fmt.Errorf(at+path+": "+format, args...)) }
+	source := func(path string, m *Metric, counted bool) bool {
+		src := m.MetricSource
+		if src.MetricSourceRef != "" {
+			bad(path+".metricSource.metricSourceRef", "%q: triage measures what it has stored itself: leave it out", src.MetricSourceRef)
+		}
+		switch kind := m.kind(); {
+		case kind != SourcePrometheus && !counted:
+			bad(path+".metricSource.type", "the rows that a search finds are counted: write %s for good, bad or total of a ratioMetric", kind)
+			return false
+		case kind != SourcePrometheus:
+			if err := countable(src.Spec.Query, src.Spec.By); err != nil {
+				bad(path+".metricSource.spec", "%w", err)
+			}
+			return false
+		case src.Type != "" && !strings.EqualFold(src.Type, SourcePrometheus):
+			bad(path+".metricSource.type", "%q is none of %s, %s, %s: send the metrics to triage, and write their PromQL", src.Type, SourcePrometheus, SourceLogs, SourceSpans)
+			return false
+		case len(src.Spec.By) > 0:
+			bad(path+".metricSource.spec.by", "is for searches; PromQL has sum by (...)")
+		}
+		return true
+	}
 	metric := func(path string, m *Metric, counter bool) {
-		if t := m.MetricSource.Type; t != "" && !strings.EqualFold(t, "prometheus") {
-			bad(path+".metricSource.type", "%q is not Prometheus", t)
+		if !source(path, m, true) {
+			return
 		}
 		if _, err := over(m.query(), "5m", counter); err != nil {
+			bad(path+".metricSource.spec.query", "%w", err)
+		}
+	}
+	value := func(path string, m *Metric) {
+		if !source(path, m, false) {
+			return
+		}
+		if err := instant(m.query()); err != nil {
 			bad(path+".metricSource.spec.query", "%w", err)
 		}
 	}
@@ -290,9 +381,7 @@ func (i IndicatorSpec) problems(at string) (errs []error) {
 	case r != nil && i.ThresholdMetric != nil:
 		bad("thresholdMetric", "is one metric too many beside ratioMetric")
 	case i.ThresholdMetric != nil:
-		if err := instant(i.ThresholdMetric.query()); err != nil {
-			bad("thresholdMetric.metricSource.spec.query", "%w", err)
-		}
+		value("thresholdMetric", i.ThresholdMetric)
 	case r == nil:
 		bad("ratioMetric", "is missing")
 	case r.Raw != nil:
@@ -302,9 +391,7 @@ func (i IndicatorSpec) problems(at string) (errs []error) {
 		if r.RawType != "success" && r.RawType != "failure" {
 			bad("ratioMetric.rawType", "%q is neither success nor failure", r.RawType)
 		}
-		if err := instant(r.Raw.query()); err != nil {
-			bad("ratioMetric.raw.metricSource.spec.query", "%w", err)
-		}
+		value("ratioMetric.raw", r.Raw)
 	case (r.Good == nil) == (r.Bad == nil):
 		bad("ratioMetric", "one of good and bad is needed")
 	case r.Total == nil:
@@ -322,30 +409,53 @@ func (i IndicatorSpec) problems(at string) (errs []error) {
 
 func (p AlertPolicy) problems(at string) (errs []error) {
 	bad := func(path, format string, args ...any) { errs = append(errs, fmt.Errorf(at+path+": "+format, args...)) }
-	if len(p.Spec.Conditions) == 0 {
-		bad(".spec.conditions", "is missing; references are not followed: write the policy into the SLO")
+	off := func(b *bool) bool { return b != nil && !*b }
+	switch {
+	case p.Ref != "" && len(p.Spec.Conditions) > 0:
+		bad("alertPolicyRef", "is one policy too many beside spec")
+	case p.Ref == "" && len(p.Spec.Conditions) == 0:
+		bad("spec.conditions", "is missing")
+	case len(p.Spec.NotificationTargets) > 0:
+		bad("spec.notificationTargets", "who is told is said by routes, which match the labels slo and severity: leave it out")
+	case p.Spec.AlertWhenNoData:
+		bad("spec.alertWhenNoData", "where there are no events no budget is used up: write an alarm on their number, and leave it out")
+	case off(p.Spec.AlertWhenBreaching):
+		bad("spec.alertWhenBreaching", "false: leave the policy out")
+	case off(p.Spec.AlertWhenResolved):
+		bad("spec.alertWhenResolved", "false: receivers say by send_resolved whether they are told of the end: leave it out")
 	}
 	for i, c := range p.Spec.Conditions {
-		at := fmt.Sprintf(".spec.conditions[%d].spec.", i)
-		cond := c.Spec.Condition
-		if c.Spec.Severity == "" {
-			bad(at+"severity", "is missing")
+		errs = append(errs, c.problems(fmt.Sprintf("%sspec.conditions[%d].", at, i))...)
+	}
+	return errs
+}
+
+func (c AlertCondition) problems(at string) (errs []error) {
+	bad := func(path, format string, args ...any) { errs = append(errs, fmt.Errorf(at+path+": "+format, args...)) }
+	cond := c.Spec.Condition
+	if c.Ref != "" {
+		if c.Spec != (AlertConditionSpec{}) {
+			bad("conditionRef", "is one condition too many beside spec")
 		}
-		if cond.Kind != "burnrate" {
-			bad(at+"condition.kind", "%q is not burnrate", cond.Kind)
-		}
-		if cond.Op != "" && cond.Op != "gt" && cond.Op != "gte" {
-			bad(at+"condition.op", "%q is neither gt nor gte", cond.Op)
-		}
-		if !(cond.Threshold > 0) {
-			bad(at+"condition.threshold", "%v is not positive", cond.Threshold)
-		}
-		if d := cond.LookbackWindow.length(); d < 12*time.Minute || d > maxWindow {
-			bad(at+"condition.lookbackWindow", "%q is not 12m or more", cond.LookbackWindow)
-		}
-		if cond.AlertAfter != "" && cond.AlertAfter.length() == 0 {
-			bad(at+"condition.alertAfter", "%q is not a duration such as 5m", cond.AlertAfter)
-		}
+		return errs
+	}
+	if c.Spec.Severity == "" {
+		bad("spec.severity", "is missing")
+	}
+	if cond.Kind != "burnrate" {
+		bad("spec.condition.kind", "%q is not burnrate", cond.Kind)
+	}
+	if cond.Op != "" && cond.Op != "gt" && cond.Op != "gte" {
+		bad("spec.condition.op", "%q is neither gt nor gte", cond.Op)
+	}
+	if !(cond.Threshold > 0) {
+		bad("spec.condition.threshold", "%v is not positive", cond.Threshold)
+	}
+	if d := cond.LookbackWindow.length(); d < 12*time.Minute || d > maxWindow {
+		bad("spec.condition.lookbackWindow", "%q is not 12m or more", cond.LookbackWindow)
+	}
+	if cond.AlertAfter != "" && cond.AlertAfter.length() == 0 {
+		bad("spec.condition.alertAfter", "%q is not a duration such as 5m", cond.AlertAfter)
 	}
 	return errs
 }

@@ -135,6 +135,11 @@ func (s SLO) badEvents(o Objective, window time.Duration) string {
 
 // counted is PromQL for a number of events; the query was validated.
 func (s SLO) counted(m *Metric, window time.Duration) string {
+	for _, c := range s.countings() {
+		if c.Metric == m {
+			return c.over(promDuration(window))
+		}
+	}
 	q, _ := over(m.query(), promDuration(window), s.Spec.Indicator.Spec.RatioMetric.Counter)
 	return q
 }

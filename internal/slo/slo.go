@@ -1,13 +1,13 @@
 // Package slo keeps service level objectives: what share of events is to be good over a time, how much of the budget of bad
 // ones is left, and when it is used up too fast. Objectives are written in OpenSLO's format; everything is measured by
-// PromQL. Each objective becomes alarm rules on its burn rate, over a long and a short window each, as Google's SRE
+// PromQL, what searches find once it is counted. Each objective becomes alarm rules on its burn rate, over a long and a short window each, as Google's SRE
 // workbook advises; alarm judges them like all others.
 //
 //	2 % of the budget in 1 h (and still so in the last 5 min)   -> page
 //	5 % in 6 h (30 min)                                         -> page
 //	10 % in 3 d (6 h)                                           -> ticket
 //
-// A Manager is safe for concurrent use and reads no clock.
+// A Manager is safe for concurrent use and reads no clock but in Run.
 package slo
 
 import (
@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -104,6 +105,9 @@ func (a alert) period() time.Duration {
 // Rules are the alarm rules that an SLO makes. The datapoint is the lesser of the two windows' burn rates: both must be too
 // high.
 func (s SLO) Rules() (out []alarm.Rule) {
+	if s.Broken != nil {
+		return nil
+	}
 	for i, o := range s.Spec.Objectives {
 		for _, a := range s.alerts(o) {
 			long, short := s.burn(o, a.long), s.burn(o, a.short)
@@ -142,22 +146,38 @@ func (s SLO) ruleName(i int, a alert) string {
 type Options struct {
 	Metrics store.Metrics
 	State   store.State
+	// Events answers searches; without it SLOs of searches have no events.
+	Events Events
+	Logger *slog.Logger // nil for none
 	// Rules is told a tenant's rules whenever they change.
 	Rules func(tenant string, rules []alarm.Rule)
 }
 
 // Manager keeps tenants' SLOs.
 type Manager struct {
-	opts Options
-	mu   sync.Mutex // held while the state store is written, so that what is stored last is told last
+	opts    Options
+	storing sync.Mutex // held while the state store is written, so that what is stored last is told last
+
+	mu      sync.Mutex           // guards counted
+	counted map[string]time.Time // until when searches are counted, by tenant and series
 }
 
 // New makes a Manager. Call Reload for each tenant before anything else.
-func New(opts Options) *Manager { return &Manager{opts: opts} }
+func New(opts Options) *Manager {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{opts: opts, counted: map[string]time.Time{}}
+}
 
-// List gives a tenant's SLOs in order of name.
+// List gives a tenant's SLOs in order of name, with what they refer to in them. One that refers to what is no longer there
+// says so when it is measured.
 func (m *Manager) List(ctx context.Context, tenant string) ([]SLO, error) {
 	docs, err := m.opts.State.Documents(ctx, tenant, DocumentKind)
+	if err != nil {
+		return nil, err
+	}
+	l, err := m.library(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -167,9 +187,31 @@ func (m *Manager) List(ctx context.Context, tenant string) ([]SLO, error) {
 		if err != nil {
 			return nil, fmt.Errorf("SLO %s: %w", d.Name, err)
 		}
-		out = append(out, s)
+		resolved, err := l.resolve(s)
+		if err != nil {
+			resolved = s
+			resolved.Broken = err
+		}
+		out = append(out, resolved)
 	}
 	return out, nil
+}
+
+// library is what a tenant's SLOs may refer to.
+func (m *Manager) library(ctx context.Context, tenant string) (library, error) {
+	var failed error
+	l, err := newLibrary(func(kind string) map[string][]byte {
+		docs, err := m.opts.State.Documents(ctx, tenant, kind)
+		if err != nil {
+			failed = err
+		}
+		out := make(map[string][]byte, len(docs))
+		for _, d := range docs {
+			out[d.Name] = d.Body
+		}
+		return out
+	})
+	return l, errors.Join(failed, err)
 }
 
 // Get gives one by its name; store.ErrNotFound.
@@ -188,8 +230,8 @@ func (m *Manager) Get(ctx context.Context, tenant, name string) (SLO, error) {
 
 // Reload makes the rules be those of what is stored.
 func (m *Manager) Reload(ctx context.Context, tenant string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.storing.Lock()
+	defer m.storing.Unlock()
 	return m.reload(ctx, tenant)
 }
 
@@ -211,6 +253,13 @@ func (m *Manager) Save(ctx context.Context, tenant string, s SLO) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	l, err := m.library(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if _, err := l.resolve(s); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write SLO %s: %w", s.Metadata.Name, err)
@@ -227,8 +276,8 @@ func (m *Manager) Delete(ctx context.Context, tenant, name string) error {
 }
 
 func (m *Manager) store(ctx context.Context, tenant string, d store.Document) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.storing.Lock()
+	defer m.storing.Unlock()
 	if err := m.opts.State.SaveDocuments(ctx, tenant, []store.Document{d}); err != nil {
 		return err
 	}
@@ -286,6 +335,9 @@ func (m *Manager) Status(ctx context.Context, tenant string, s SLO, at time.Time
 		Objectives: []ObjectiveStatus{},
 	}
 	out.From, out.To = w.bounds(at)
+	if s.Broken != nil {
+		return out, s.Broken
+	}
 	for i, o := range s.Spec.Objectives {
 		st, err := m.objective(ctx, tenant, s, i, o, out.From, at)
 		if err != nil {
@@ -380,6 +432,9 @@ const maxPoints = 1000
 func (m *Manager) History(ctx context.Context, tenant string, s SLO, objective int, w store.Window, step time.Duration) (History, error) {
 	if objective < 0 || objective >= len(s.Spec.Objectives) {
 		return History{}, fmt.Errorf("%w: objective %d of %d", ErrInvalid, objective+1, len(s.Spec.Objectives))
+	}
+	if s.Broken != nil {
+		return History{}, s.Broken
 	}
 	o := s.Spec.Objectives[objective]
 	least := max(time.Minute, o.TimeSliceWindow.length(), w.To.Sub(w.From)/maxPoints)

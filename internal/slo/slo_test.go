@@ -73,7 +73,7 @@ type world struct {
 
 func newWorld(t *testing.T, minutes int, failing func(minute int) float64) world {
 	t.Helper()
-	m, err := metrics.Open(metrics.Options{Dir: t.TempDir()})
+	m, err := metrics.Open(metrics.Options{Dir: t.TempDir(), OutOfOrder: 15 * 24 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,9 +317,15 @@ func TestWhatIsWrong(t *testing.T) {
 		{"query: sum(requests_total)", "query: sum(", "spec.indicator.spec.ratioMetric.total.metricSource.spec.query: 1:5: parse error"},
 		{"query: sum(requests_total)", "query: 'sum(rate(requests_total[5m]))'", "it is over a fixed time"},
 		{"query: sum(requests_total)", "query: '1'", "it yields a scalar"},
-		{"type: Prometheus", "type: Datadog", `"Datadog" is not Prometheus`},
+		{"type: Prometheus", "type: Datadog", `"Datadog" is none of Prometheus, TriageLogs, TriageSpans: send`},
 		{"ratioMetric:", "ratioMetrics:", `unknown field "ratioMetrics"`},
-		{"  service: checkout", "  service: checkout\n  indicatorRef: x", "spec.indicatorRef: references are not followed"},
+		{"  service: checkout", "  service: checkout\n  indicatorRef: x", "spec.indicatorRef: is one indicator too many"},
+		{"type: Prometheus", "metricSourceRef: thanos", `metricSource.metricSourceRef: "thanos": triage measures what it has stored`},
+		{"type: Prometheus", "type: TriageSpans", "ratioMetric.bad.metricSource.spec: query: "},
+		{"target: 0.99", "target: 0.99, compositeWeight: 2", "spec.objectives[0].indicator: objectives of several indicators"},
+		{"  budgetingMethod", "  alertPolicies: [{kind: AlertPolicy, spec: {alertWhenNoData: true, conditions: [{conditionRef: c}]}}]\n  budgetingMethod", "spec.alertPolicies[0].spec.alertWhenNoData: where there"},
+		{"  budgetingMethod", "  alertPolicies: [{spec: {conditions: [{conditionRef: c}], notificationTargets: [{targetRef: mail}]}}]\n  budgetingMethod", "spec.alertPolicies[0].spec.notificationTargets: who is told"},
+		{"  budgetingMethod", "  alertPolicies: [{}]\n  budgetingMethod", "spec.alertPolicies[0].spec.conditions: is missing"},
 	} {
 		_, err := parse(t, strings.Replace(availability, c.old, c.new, 1))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
