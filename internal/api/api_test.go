@@ -144,11 +144,17 @@ func (f fakeAlarms) DeleteRule(_ context.Context, _, name string) error {
 // fakeMetrics has a queue that is deep for ten minutes.
 type fakeMetrics struct{ store.Metrics }
 
-func (fakeMetrics) Query(context.Context, string, string, time.Time) ([]store.Point, error) {
+func (fakeMetrics) Query(_ context.Context, _, expr string, _ time.Time) ([]store.Point, error) {
+	if strings.HasPrefix(expr, "increase(requests_total") {
+		return []store.Point{{Labels: map[string]string{"region": "eu"}, Value: 1}}, nil
+	}
 	return []store.Point{{Labels: map[string]string{"region": "eu"}, Value: 0.002}}, nil
 }
 
-func (fakeMetrics) QueryRange(_ context.Context, _, _ string, w store.Window, step time.Duration) ([]store.Line, error) {
+func (fakeMetrics) QueryRange(_ context.Context, _, expr string, w store.Window, step time.Duration) ([]store.Line, error) {
+	if strings.HasPrefix(expr, "increase(") {
+		return nil, nil // nothing happened but in this hour
+	}
 	l := store.Line{Labels: map[string]string{"queue": "orders"}, Start: w.From, Step: step}
 	for at := w.From; !at.After(w.To); at = at.Add(step) {
 		v := 1.0
@@ -208,7 +214,9 @@ func (fakeRunbooks) Runbooks(context.Context) ([]runbook.Runbook, error) {
 }
 
 func (fakeRunbooks) Runs(context.Context, string) ([]runbook.Run, error) {
-	return []runbook.Run{waiting}, nil
+	done := waiting
+	done.ID, done.State, done.Output = "r2", runbook.Succeeded, "cart restarted\n"
+	return []runbook.Run{waiting, done}, nil
 }
 
 func (fakeRunbooks) Approve(_ context.Context, id, by string) (runbook.Run, error) {
@@ -590,4 +598,22 @@ func FuzzTimes(f *testing.F) {
 			t.Errorf("%q is %s", s, got)
 		}
 	})
+}
+
+// Whoever may read incidents sees what was run; what it said needs the token.
+func TestOutputsNeedTheToken(t *testing.T) {
+	srv := newServer(t)
+	for authorization, want := range map[string]string{"": `"output_withheld":true`, "Bearer wrong": `"output_withheld":true`, "Bearer t0ken": `"output":"cart restarted\n"`} {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/v1/runs", nil)
+		req.Header.Set("Authorization", authorization)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if body := string(b); err != nil || res.StatusCode != 200 || !strings.Contains(body, want) || strings.Contains(body, "cart restarted") != strings.Contains(want, "cart restarted") {
+			t.Errorf("%q: %d %s, want %s in it", authorization, res.StatusCode, body, want)
+		}
+	}
 }

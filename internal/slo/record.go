@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +99,7 @@ func (c counting) over(window string) string {
 	return fmt.Sprintf("sum without (slo, part, query) (sum_over_time(%s[%s]))", c.selector(countName), window)
 }
 
-// Run counts what searches find, each minute until ctx ends.
+// Run counts what searches find and records what is left of budgets, each minute until ctx ends.
 func (m *Manager) Run(ctx context.Context, tenant string) error {
 	for {
 		now := time.Now()
@@ -108,8 +109,10 @@ func (m *Manager) Run(ctx context.Context, tenant string) error {
 			return nil
 		case <-time.After(next.Sub(now)):
 		}
-		if err := m.Count(ctx, tenant, next); err != nil && ctx.Err() == nil {
-			m.opts.Logger.Warn("events of service level objectives are counted later", "tenant", tenant, "error", err)
+		for _, err := range []error{m.Count(ctx, tenant, next), m.Record(ctx, tenant, next)} {
+			if err != nil && ctx.Err() == nil {
+				m.opts.Logger.Warn("service level objectives are not measured whole", "tenant", tenant, "error", err)
+			}
 		}
 	}
 }
@@ -144,6 +147,7 @@ func (m *Manager) count(ctx context.Context, tenant string, c counting, to time.
 	if err != nil {
 		return err // which was told when it was stored
 	}
+	began := from
 	ask := m.opts.Events.LogCounts
 	if c.kind() == SourceSpans {
 		ask = m.opts.Events.SpanCounts
@@ -191,6 +195,9 @@ func (m *Manager) count(ctx context.Context, tenant string, c counting, to time.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counted[tenant+"/"+c.selector(countName)] = to
+	if to.Sub(began) > minute { // hours that were added up already may have changed
+		maps.DeleteFunc(m.ledgers, func(name string, _ *ledger) bool { return strings.HasPrefix(name, tenant+"/"+c.slo+"/") })
+	}
 	return nil
 }
 
@@ -227,4 +234,38 @@ func (m *Manager) countedUntil(ctx context.Context, tenant string, c counting, t
 		return oldest, nil
 	}
 	return until, nil
+}
+
+// budgetName is the metric of what is left of budgets: 1 is all of it, below 0 more than there was is used up.
+const budgetName = "triage_slo_budget_remaining"
+
+// Record stores what is left of each budget as a metric, with the labels of what is measured and slo, objective and service.
+func (m *Manager) Record(ctx context.Context, tenant string, at time.Time) error {
+	list, err := m.List(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var batch []model.Series
+	for _, s := range list {
+		st, err := m.Status(ctx, tenant, s, at)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, o := range st.Objectives {
+			for _, series := range o.Series {
+				b := labels.NewBuilder(labels.FromMap(series.Labels))
+				for name, value := range map[string]string{prom.MetricNameLabel: budgetName, "slo": st.Name, "objective": o.Name, "service": st.Service} {
+					b.Set(name, value)
+				}
+				batch = append(batch, model.Series{Labels: b.Labels(), Type: "gauge", Samples: []model.Sample{{T: at.UnixMilli(), V: series.Remaining}}})
+			}
+		}
+	}
+	if len(batch) > 0 {
+		_, err := m.opts.Metrics.Append(ctx, tenant, batch)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -123,6 +123,14 @@ func TestSearchesAreCounted(t *testing.T) {
 		}
 	}
 
+	if err := m.Record(t.Context(), model.DefaultTenant, w.end); err != nil {
+		t.Fatal(err)
+	}
+	left, err := w.m.Query(t.Context(), model.DefaultTenant, `triage_slo_budget_remaining{slo="orders",objective="0.98",service="order",cloud_region="eu"}`, w.end)
+	if err != nil || len(left) != 1 || math.Abs(left[0].Value-0.5) > 1e-6 {
+		t.Errorf("what is left is recorded as %v, %v", left, err)
+	}
+
 	// Another search begins anew, and one that fails is counted when it no longer does.
 	other := must(t, strings.ReplaceAll(searched, "service:order", "service:basket"))
 	if err := m.Save(t.Context(), model.DefaultTenant, other); err != nil {

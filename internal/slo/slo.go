@@ -158,7 +158,8 @@ type Manager struct {
 	opts    Options
 	storing sync.Mutex // held while the state store is written, so that what is stored last is told last
 
-	mu      sync.Mutex           // guards counted
+	mu      sync.Mutex           // guards counted and ledgers
+	ledgers map[string]*ledger   // by tenant, SLO and objective
 	counted map[string]time.Time // until when searches are counted, by tenant and series
 }
 
@@ -167,7 +168,7 @@ func New(opts Options) *Manager {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{opts: opts, counted: map[string]time.Time{}}
+	return &Manager{opts: opts, counted: map[string]time.Time{}, ledgers: map[string]*ledger{}}
 }
 
 // List gives a tenant's SLOs in order of name, with what they refer to in them. One that refers to what is no longer there
@@ -245,6 +246,7 @@ func (m *Manager) reload(ctx context.Context, tenant string) error {
 		rules = append(rules, s.Rules()...)
 	}
 	m.opts.Rules(tenant, rules)
+	m.prune(tenant, list)
 	return nil
 }
 
@@ -359,36 +361,18 @@ func (m *Manager) objective(ctx context.Context, tenant string, s SLO, i int, o 
 	slices.Sort(windows)
 	windows = slices.Compact(windows)
 
-	series := map[string]*SeriesStatus{}
-	points, err := m.opts.Metrics.Query(ctx, tenant, s.badShare(o, passed), at)
+	series, err := m.used(ctx, tenant, s, i, o, at.Add(-passed), at)
 	if err != nil {
 		return out, err
 	}
-	for _, p := range points {
-		if !math.IsNaN(p.Value) {
-			series[key(p.Labels)] = &SeriesStatus{Labels: p.Labels, Good: 1 - p.Value, Remaining: 1 - p.Value/budget(o), Burn: []Burn{}}
-		}
-	}
-	if q := s.events(passed); q != "" {
-		points, err := m.opts.Metrics.Query(ctx, tenant, q, at)
-		if err != nil {
-			return out, err
-		}
-		for _, p := range points {
-			if st := series[key(p.Labels)]; st != nil {
-				events, bad := p.Value, p.Value*(1-st.Good)
-				st.Events, st.Bad = &events, &bad
-			}
-		}
-	}
 	for _, w := range windows {
-		points, err := m.opts.Metrics.Query(ctx, tenant, s.burn(o, w), at)
+		rates, err := m.burnRates(ctx, tenant, s, i, o, w, at)
 		if err != nil {
 			return out, err
 		}
-		for _, p := range points {
-			if st := series[key(p.Labels)]; st != nil && !math.IsNaN(p.Value) {
-				st.Burn = append(st.Burn, Burn{promDuration(w), p.Value})
+		for k, rate := range rates {
+			if st := series[k]; st != nil {
+				st.Burn = append(st.Burn, Burn{promDuration(w), rate})
 			}
 		}
 	}
@@ -396,6 +380,83 @@ func (m *Manager) objective(ctx context.Context, tenant string, s SLO, i int, o 
 		out.Series = append(out.Series, *series[k])
 	}
 	return out, nil
+}
+
+// used is what of the budget is used up, by label set.
+func (m *Manager) used(ctx context.Context, tenant string, s SLO, i int, o Objective, from, at time.Time) (map[string]*SeriesStatus, error) {
+	series := map[string]*SeriesStatus{}
+	status := func(labels map[string]string, bad float64) *SeriesStatus {
+		st := &SeriesStatus{Labels: labels, Good: 1 - bad, Remaining: 1 - bad/budget(o), Burn: []Burn{}}
+		series[key(labels)] = st
+		return st
+	}
+	passed := at.Sub(from)
+	events := s.events(passed)
+	spent, ok, err := m.spent(ctx, tenant, s, i, o, from, at)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		for _, a := range spent {
+			if a.total <= 0 {
+				continue
+			}
+			st := status(a.labels, a.bad/a.total)
+			if events != "" {
+				st.Events, st.Bad = &a.total, &a.bad
+			}
+		}
+		return series, nil
+	}
+	points, err := m.opts.Metrics.Query(ctx, tenant, s.badShare(o, passed), at)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range points {
+		if !math.IsNaN(p.Value) {
+			status(p.Labels, p.Value)
+		}
+	}
+	if events == "" {
+		return series, nil
+	}
+	if points, err = m.opts.Metrics.Query(ctx, tenant, events, at); err != nil {
+		return nil, err
+	}
+	for _, p := range points {
+		if st := series[key(p.Labels)]; st != nil {
+			events, bad := p.Value, p.Value*(1-st.Good)
+			st.Events, st.Bad = &events, &bad
+		}
+	}
+	return series, nil
+}
+
+// burnRates are those of one window, by label set.
+func (m *Manager) burnRates(ctx context.Context, tenant string, s SLO, i int, o Objective, w time.Duration, at time.Time) (map[string]float64, error) {
+	rates := map[string]float64{}
+	spent, ok, err := m.spent(ctx, tenant, s, i, o, at.Add(-w), at)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		for k, a := range spent {
+			if a.total > 0 {
+				rates[k] = a.bad / a.total / budget(o)
+			}
+		}
+		return rates, nil
+	}
+	points, err := m.opts.Metrics.Query(ctx, tenant, s.burn(o, w), at)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range points {
+		if !math.IsNaN(p.Value) {
+			rates[key(p.Labels)] = p.Value
+		}
+	}
+	return rates, nil
 }
 
 func key(labels map[string]string) string {

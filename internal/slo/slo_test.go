@@ -42,7 +42,7 @@ spec:
 `
 
 // parse reads YAML as the product does: as JSON, after the conversion that its edges make.
-func parse(t *testing.T, text string) (slo.SLO, error) {
+func parse(t testing.TB, text string) (slo.SLO, error) {
 	t.Helper()
 	var doc any
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
@@ -55,7 +55,7 @@ func parse(t *testing.T, text string) (slo.SLO, error) {
 	return slo.Parse(b)
 }
 
-func must(t *testing.T, text string) slo.SLO {
+func must(t testing.TB, text string) slo.SLO {
 	t.Helper()
 	s, err := parse(t, text)
 	if err != nil {
