@@ -1,6 +1,9 @@
 package alarm_test
 
 import (
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,51 +24,95 @@ func points(text string) (out []alarm.Datapoint) {
 	return out
 }
 
+// treatments are in the order of the guide's columns.
+var treatments = []alarm.Missing{alarm.TreatMissing, alarm.TreatIgnore, alarm.TreatBreaching, alarm.TreatNotBreaching}
+
+// keep stands for the state that an alarm has already.
+const keep = model.AlarmState("keep")
+
+// decides holds a row to Decide, from each state.
+func decides(t *testing.T, text string, m, n int, want []model.AlarmState) {
+	t.Helper()
+	for i, treat := range treatments {
+		r := alarm.Rule{EvaluationPeriods: n, DatapointsToAlarm: m, TreatMissingData: treat}
+		for _, now := range []model.AlarmState{model.StateOK, model.StateAlarm, model.StateInsufficient} {
+			want := want[i]
+			if want == keep {
+				want = now
+			}
+			if got := alarm.Decide(points(text), r, now).State; got != want {
+				t.Errorf("%q, %d of %d, %s, now %s: %s, want %s", text, m, n, treat, now, got, want)
+			}
+		}
+	}
+}
+
+var tableRow = regexp.MustCompile("^\\| `([0X-]+)` \\| (\\w+) \\| (\\w+) \\| (\\w+) \\| (\\w+) \\|$")
+
+// The tables of the documentation are CloudWatch's own, of "Configuring how CloudWatch alarms treat missing data": five rows each,
+// and these alone.
+func TestTheGuidesTables(t *testing.T) {
+	text, err := os.ReadFile("../../docs/alarms.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[int][]string{}
+	m := 0
+	for line := range strings.Lines(string(text)) {
+		switch {
+		case strings.Contains(line, "Of three out of three"):
+			m = 3
+		case strings.Contains(line, "Of two out of three"):
+			m = 2
+		case strings.HasPrefix(line, "## "):
+			m = 0
+		}
+		cells := tableRow.FindStringSubmatch(strings.TrimSpace(line))
+		if m == 0 || cells == nil {
+			continue
+		}
+		var want []model.AlarmState
+		for _, c := range cells[2:] {
+			if c == "stays" {
+				c = string(keep)
+			}
+			want = append(want, model.AlarmState(c))
+		}
+		rows[m] = append(rows[m], cells[1])
+		decides(t, cells[1], m, 3, want)
+	}
+	equal(t, "rows", rows, map[int][]string{
+		3: {"0-X-X", "0----", "-----", "0XX-X", "--X--"},
+		2: {"0-X-X", "00X0X", "0-X--", "----0", "---X-"},
+	})
+}
+
+// What follows from the guide's words beyond its tables.
 func TestDecide(t *testing.T) {
-	const ok, fire, none, keep = model.StateOK, model.StateAlarm, model.StateInsufficient, model.AlarmState("keep")
+	const ok, fire, none = model.StateOK, model.StateAlarm, model.StateInsufficient
 	for _, c := range []struct {
 		points string
 		m, n   int
-		// As missing, ignore, breaching, notBreaching treat it.
-		want [4]model.AlarmState
+		want   []model.AlarmState // as missing, ignore, breaching, notBreaching treat it
 	}{
-		// The examples of the CloudWatch user guide, "configuring how alarms treat missing data".
-		{"0-X-X", 3, 3, [4]model.AlarmState{ok, ok, ok, ok}},
-		{"0----", 3, 3, [4]model.AlarmState{ok, ok, ok, ok}},
-		{"-----", 3, 3, [4]model.AlarmState{none, keep, fire, ok}},
-		{"0XX-X", 3, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"--X--", 3, 3, [4]model.AlarmState{fire, keep, fire, ok}},
-		{"0-X-X", 2, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"00X0X", 2, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"0-X--", 2, 3, [4]model.AlarmState{ok, ok, fire, ok}},
-		{"----0", 2, 3, [4]model.AlarmState{ok, ok, fire, ok}},
-		{"---X-", 2, 3, [4]model.AlarmState{fire, keep, fire, ok}},
 		// Both sides of M of N.
-		{"0XX", 2, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"X00", 2, 3, [4]model.AlarmState{ok, ok, ok, ok}},
-		{"XX0", 2, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"X", 1, 1, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"0", 1, 1, [4]model.AlarmState{ok, ok, ok, ok}},
+		{"0XX", 2, 3, []model.AlarmState{fire, fire, fire, fire}},
+		{"X00", 2, 3, []model.AlarmState{ok, ok, ok, ok}},
+		{"XX0", 2, 3, []model.AlarmState{fire, fire, fire, fire}},
+		{"X", 1, 1, []model.AlarmState{fire, fire, fire, fire}},
+		{"0", 1, 1, []model.AlarmState{ok, ok, ok, ok}},
 		// What lies further back than two more periods is not looked at.
-		{"XXX-----", 3, 3, [4]model.AlarmState{none, keep, fire, ok}},
+		{"XXX-----", 3, 3, []model.AlarmState{none, keep, fire, ok}},
 		// A beginning: periods before the first datapoint are missing too.
-		{"", 2, 3, [4]model.AlarmState{none, keep, fire, ok}},
-		{"X", 2, 3, [4]model.AlarmState{keep, keep, fire, ok}},
-		{"XX", 2, 3, [4]model.AlarmState{fire, fire, fire, fire}},
-		{"X-", 2, 3, [4]model.AlarmState{fire, keep, fire, ok}},
+		{"", 2, 3, []model.AlarmState{none, keep, fire, ok}},
+		{"X", 2, 3, []model.AlarmState{keep, keep, fire, ok}},
+		{"XX", 2, 3, []model.AlarmState{fire, fire, fire, fire}},
+		{"X-", 2, 3, []model.AlarmState{fire, keep, fire, ok}},
+		// With as many real datapoints as are evaluated, the treatment does not matter.
+		{"-X0X-", 2, 3, []model.AlarmState{fire, fire, fire, fire}},
+		{"X-00-", 2, 3, []model.AlarmState{ok, ok, ok, ok}},
 	} {
-		for i, treat := range []alarm.Missing{alarm.TreatMissing, alarm.TreatIgnore, alarm.TreatBreaching, alarm.TreatNotBreaching} {
-			r := alarm.Rule{EvaluationPeriods: c.n, DatapointsToAlarm: c.m, TreatMissingData: treat}
-			for _, now := range []model.AlarmState{ok, fire, none} {
-				want := c.want[i]
-				if want == keep {
-					want = now
-				}
-				if got := alarm.Decide(points(c.points), r, now).State; got != want {
-					t.Errorf("%q, %d of %d, %s, now %s: %s, want %s", c.points, c.m, c.n, treat, now, got, want)
-				}
-			}
-		}
+		decides(t, c.points, c.m, c.n, c.want)
 	}
 }
 
