@@ -22,8 +22,10 @@ type Run struct {
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"`
 	Error    string    `json:"error,omitempty"`
-	Output   string    `json:"output,omitempty"`
-	CanUndo  bool      `json:"can_undo,omitempty"`
+	// Output needs the server's token; Withheld tells that there is some.
+	Output   string `json:"output,omitempty"`
+	Withheld bool   `json:"output_withheld,omitempty"`
+	CanUndo  bool   `json:"can_undo,omitempty"`
 }
 
 // Runbooks lists runbooks as they were applied. It needs the server's token.

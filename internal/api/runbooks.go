@@ -28,16 +28,25 @@ func (s *server) runbooks(ctx context.Context, in *Bearer) (*body, error) {
 }
 
 type runsParams struct {
+	Bearer
 	Incident string `query:"incident" doc:"of one incident; of all without it"`
 	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
 
+// runs shows what was done to whoever may read incidents; what it said, which may be anything that a program knows, needs the
+// token.
 func (s *server) runs(ctx context.Context, in *runsParams) (*body, error) {
 	list, err := s.Runbooks.Runs(ctx, in.Incident)
 	if err != nil {
 		return nil, err
 	}
-	return answer(map[string]any{"runs": nonNil(list[:min(len(list), in.Limit)])})
+	list = list[:min(len(list), in.Limit)]
+	if s.allow(in.Bearer) != nil {
+		for i := range list {
+			list[i].Withheld, list[i].Output = list[i].Output != "", ""
+		}
+	}
+	return answer(map[string]any{"runs": nonNil(list)})
 }
 
 type runParams struct {

@@ -131,6 +131,7 @@ type app struct {
 	runbooks  *runbook.Manager
 	// configured tells that the configuration says who is told, so that nobody else may.
 	configured atomic.Bool
+	secrets    atomic.Pointer[[]string] // see learnSecrets
 	rules      *promrules.Manager
 }
 
@@ -295,7 +296,8 @@ func (a *app) startJudges(ctx context.Context) error {
 	a.notify = notify.New(notify.Options{
 		Config: who, State: a.state, URL: a.Config.publicURL(), Suppressed: a.suppressed, Registerer: a.registry, Logger: a.Logger,
 	})
-	a.runbooks = runbook.New(runbook.Options{State: a.state, Registerer: a.registry, Logger: a.Logger})
+	a.learnSecrets(ctx, a.Config)
+	a.runbooks = runbook.New(runbook.Options{State: a.state, Secrets: func() []string { return *a.secrets.Load() }, Registerer: a.registry, Logger: a.Logger})
 	w.tell = func(inc model.Incident) {
 		a.notify.Observe(inc)
 		a.runbooks.Observe(inc)
@@ -580,6 +582,7 @@ func (a *app) reload() {
 	}
 	if err == nil {
 		a.notify.SetConfig(who)
+		a.learnSecrets(context.Background(), next)
 	}
 	if err != nil {
 		a.reloadOK.Set(0)

@@ -62,6 +62,7 @@ func (a *app) takeRoutes(ctx context.Context, _ string) error {
 	who, err := a.who(ctx, a.Config)
 	if err == nil {
 		a.notify.SetConfig(who)
+		a.learnSecrets(ctx, a.Config)
 	}
 	return err
 }

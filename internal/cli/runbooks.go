@@ -96,6 +96,9 @@ func (e *env) printRun(r client.Run) error {
 	if r.CanUndo {
 		text += "  triage runbooks undo " + clean(r.ID) + " takes it back\n"
 	}
+	if r.Withheld {
+		text += "\n  its output needs the server's token: TRIAGE_TOKEN, or the file \"token\" in its data directory (TRIAGE_DATA)\n"
+	}
 	if r.Output != "" {
 		text += "\n" + ended(cleanLines(r.Output))
 	}

@@ -30,6 +30,18 @@ type result struct {
 	err    error
 }
 
+// redacted is a result without secrets, of which the output is cut to what is kept.
+func (r result) redacted(secrets []string) (output, problem string) {
+	output = redact(r.output, secrets)
+	if n := len(output) - maxOutput; n > 0 {
+		output = strings.ToValidUTF8(output[n:], "\ufffd")
+	}
+	if r.err != nil {
+		problem = redact(r.err.Error(), secrets)
+	}
+	return output, problem
+}
+
 // perform does what an action says, until ctx ends.
 func (a Action) perform(ctx context.Context, systemctl string, r Run, inc *model.Incident) result {
 	switch {
@@ -114,7 +126,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	if n := len(t.buf) - maxOutput; n > 0 {
+	if n := len(t.buf) - maxOutput - mostSecret; n > 0 { // a secret that begins before the end is still known for one
 		t.buf = append(t.buf[:0], t.buf[n:]...)
 	}
 	return len(p), nil

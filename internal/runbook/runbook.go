@@ -89,7 +89,9 @@ type Run struct {
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Error   string    `json:"error,omitempty"`
-	Output  string    `json:"output,omitempty"` // the end of it
+	// Output is the end of what it said, without secrets; Withheld tells that it is not shown.
+	Output   string `json:"output,omitempty"`
+	Withheld bool   `json:"output_withheld,omitempty"`
 	// CanUndo tells that it can be taken back.
 	CanUndo bool `json:"can_undo,omitempty"`
 }
@@ -99,6 +101,8 @@ type Options struct {
 	State store.State
 	// Systemctl is the program that restarts units.
 	Systemctl string
+	// Secrets, if not nil, gives what is to be taken out of outputs, besides what the environment and actions hold.
+	Secrets func() []string
 	// Changed, if not nil, is told of each change of a run, after it was stored.
 	Changed    func(Run)
 	Now        func() time.Time
@@ -131,6 +135,9 @@ func New(opts Options) *Manager {
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Secrets == nil {
+		opts.Secrets = func() []string { return nil }
 	}
 	if opts.Changed == nil {
 		opts.Changed = func(Run) {}
@@ -365,7 +372,7 @@ func (m *Manager) consider(ctx context.Context, b Runbook, inc *model.Incident) 
 		return nil
 	}
 	now := m.opts.Now().UTC()
-	r := Run{ID: id, Runbook: b.Name, Incident: inc.ID, Why: why, Does: b.Do.String(), Created: now}
+	r := Run{ID: id, Runbook: b.Name, Incident: inc.ID, Why: why, Does: b.Do.shown(m.opts.Secrets()), Created: now}
 	switch reason := m.held(b, now); {
 	case b.DryRun:
 		r.State, r.Ended = Rehearsed, now
@@ -431,7 +438,7 @@ func (m *Manager) begin(ctx context.Context, wg *sync.WaitGroup) error {
 			}
 		}
 		if !ok { // it was removed in between
-			m.finish(ctx, r, result{"", errors.New("there is no such runbook any more")})
+			m.finish(ctx, r, action, result{"", errors.New("there is no such runbook any more")})
 			continue
 		}
 		var inc *model.Incident
@@ -448,7 +455,7 @@ func (m *Manager) begin(ctx context.Context, wg *sync.WaitGroup) error {
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			m.finish(ctx, r, got)
+			m.finish(ctx, r, action, got)
 		})
 	}
 	m.start = nil
@@ -456,13 +463,14 @@ func (m *Manager) begin(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // finish stores what came of a run, also while triage stops. The lock is held.
-func (m *Manager) finish(ctx context.Context, r Run, got result) {
-	r.State, r.Ended, r.Output = Succeeded, m.opts.Now().UTC(), got.output
+func (m *Manager) finish(ctx context.Context, r Run, action Action, got result) {
+	r.State, r.Ended = Succeeded, m.opts.Now().UTC()
+	r.Output, r.Error = got.redacted(action.secrets(m.opts.Secrets()))
 	switch {
 	case errors.Is(got.err, errTimeout), errors.Is(got.err, errShutdown):
-		r.State, r.Error = Stopped, got.err.Error()
+		r.State = Stopped
 	case got.err != nil:
-		r.State, r.Error = Failed, got.err.Error()
+		r.State = Failed
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -534,8 +542,8 @@ func (m *Manager) Approve(ctx context.Context, id, by string) (Run, error) {
 			return r, fmt.Errorf("%w: it is %s", ErrConflict, r.State)
 		case !ok:
 			return r, fmt.Errorf("%w: there is no runbook %s any more", ErrConflict, r.Runbook)
-		case b.Do.String() != r.Does:
-			return r, fmt.Errorf("%w: the runbook does %q by now, and not %q", ErrConflict, b.Do, r.Does)
+		case b.Do.shown(m.opts.Secrets()) != r.Does:
+			return r, fmt.Errorf("%w: the runbook does %q by now, and not %q", ErrConflict, b.Do.shown(m.opts.Secrets()), r.Does)
 		}
 		return r, m.launch(ctx, r)
 	})
@@ -575,7 +583,7 @@ func (m *Manager) Undo(ctx context.Context, id, by string) (Run, error) {
 		}
 		undo := Run{
 			ID: runID("undo", r.ID), Runbook: r.Runbook, Incident: r.Incident, Of: r.ID, By: by, Why: by + " asked for it",
-			Does: m.runbooks[r.Runbook].Undo.String(), Created: m.opts.Now().UTC(),
+			Does: m.runbooks[r.Runbook].Undo.shown(m.opts.Secrets()), Created: m.opts.Now().UTC(),
 		}
 		return undo, m.launch(ctx, undo)
 	})
