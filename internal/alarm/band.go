@@ -9,6 +9,10 @@ import (
 	"strings"
 	"time"
 
+	prom "github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"triage/internal/model"
 	"triage/internal/store"
 	baseline "triage/internal/usual"
 )
@@ -180,4 +184,38 @@ func (w *watch) fetchOne(ctx context.Context, src sources, id string, from, to t
 		}
 	}
 	return frames, nil
+}
+
+// record gives the bounds of a period's datapoints as series, before the datapoints are learnt from.
+func (w *watch) record(f frame) (out []model.Series) {
+	name := w.rule.Usual.Record
+	for _, id := range slices.Sorted(maps.Keys(f.values)) {
+		p := BandPoint{At: f.at}
+		w.bound(&p, id, f.values[id].samples)
+		for _, s := range []struct {
+			suffix string
+			value  *float64
+		}{{":usual", p.Usual}, {":lower", p.Lower}, {":upper", p.Upper}} {
+			if s.value == nil { // it is not known yet
+				continue
+			}
+			b := labels.NewBuilder(labels.EmptyLabels())
+			for k, v := range f.values[id].labels {
+				b.Set(promLabel(k), v)
+			}
+			b.Set(prom.MetricNameLabel, name+s.suffix)
+			out = append(out, model.Series{Labels: b.Labels(), Type: "gauge", Samples: []model.Sample{{T: f.at.UnixMilli(), V: *s.value}}})
+		}
+	}
+	return out
+}
+
+// promLabel is an attribute's name as a label has it.
+func promLabel(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
 }

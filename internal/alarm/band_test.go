@@ -198,3 +198,47 @@ func TestBand(t *testing.T) {
 		t.Errorf("an alarm that never was: %v", err)
 	}
 }
+
+// remembering is a table that keeps what is recorded.
+type remembering struct {
+	table
+	series map[string][]float64
+}
+
+func (m *remembering) Append(_ context.Context, _ string, series []model.Series) (store.Rejected, error) {
+	for _, s := range series {
+		m.series[s.Labels.String()] = append(m.series[s.Labels.String()], s.Samples[0].V)
+	}
+	return nil, nil
+}
+
+// What is usual can be recorded, for other rules to use: the same as the band shows.
+func TestUsualIsRecorded(t *testing.T) {
+	m := &remembering{table: table{names: []string{"a"}, value: morning}, series: map[string][]float64{}}
+	rule := unlike()
+	rule.Usual.Record = "orders"
+	e := newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{rule}, Delay: -1})
+	evaluate(t, e, 0, 5)
+	id := e.Alarms(model.DefaultTenant)[0].ID
+	b, err := e.Band(t.Context(), model.DefaultTenant, id, store.Window{From: simStart, To: simStart.Add(5 * time.Minute)}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for suffix, bound := range map[string]func(alarm.BandPoint) *float64{
+		"usual": func(p alarm.BandPoint) *float64 { return p.Usual }, "lower": func(p alarm.BandPoint) *float64 { return p.Lower },
+		"upper": func(p alarm.BandPoint) *float64 { return p.Upper },
+	} {
+		got := m.series[`{__name__="orders:`+suffix+`", name="a"}`]
+		if len(got) == 0 {
+			t.Fatalf("orders:%s was not recorded: %v", suffix, m.series)
+		}
+		want := *bound(b.Points[len(b.Points)-1])
+		if last := got[len(got)-1]; math.Abs(last-want) > 0.02*math.Abs(want)+1e-9 {
+			t.Errorf("orders:%s is %v at last, and %v in the band", suffix, last, want)
+		}
+	}
+	rule.Usual.Record = "9 orders"
+	if err := rule.WithDefaults().Validate(); err == nil || !strings.Contains(err.Error(), `usual.record: "9 orders" is not the name of a metric`) {
+		t.Errorf("a name that is none: %v", err)
+	}
+}

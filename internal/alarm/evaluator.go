@@ -628,7 +628,13 @@ func (e *Evaluator) evaluateRule(ctx context.Context, w *watch, slot time.Time) 
 		}
 		past = alarmWindows(transitions, w.contributors, window)
 	}
-	return w.evaluate(ctx, sources{e.opts.Metrics, e.opts.Events}, slot, past)
+	out, err := w.evaluate(ctx, sources{e.opts.Metrics, e.opts.Events}, slot, past)
+	if err == nil && len(w.recorded) > 0 {
+		if _, err := e.opts.Metrics.Append(ctx, w.tenant, w.recorded); err != nil { // the alarms hold all the same
+			e.log.Warn("what is usual was not recorded", "tenant", w.tenant, "rule", w.rule.Name, "error", err)
+		}
+	}
+	return out, err
 }
 
 // alarmWindows gives when each alarm was in ALARM, from its onset on.

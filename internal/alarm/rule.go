@@ -158,6 +158,9 @@ type Usual struct {
 	MinDatapoints int `json:"min_datapoints,omitempty" yaml:"min_datapoints,omitempty"`
 	// Exclude are times that are no example of what is usual: a migration, a load test.
 	Exclude []Span `json:"exclude,omitempty" yaml:"exclude,omitempty"`
+	// Record, if not empty, is the name under which what is usual is stored as series, for other rules and charts: NAME:usual,
+	// NAME:lower and NAME:upper, with the labels of the contributor.
+	Record string `json:"record,omitempty" yaml:"record,omitempty"`
 }
 
 // Span is a time range, To not included.

@@ -178,6 +178,9 @@ func (r Rule) bandProblems(at string) (errs []error) {
 	return errs
 }
 
+// recordPattern is of names of metrics.
+var recordPattern = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+
 func (u Usual) problems(at string, samples bool) (errs []error) {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf(at+field+": "+format, args...))
@@ -207,6 +210,9 @@ func (u Usual) problems(at string, samples bool) (errs []error) {
 	}
 	if u.Factor == 0 && u.Deviations == 0 && u.MinDelta == 0 {
 		bad("factor", "none of factor, min_delta, deviations is given")
+	}
+	if u.Record != "" && (!recordPattern.MatchString(u.Record) || len(u.Record) > maxName) {
+		bad("record", "%q is not the name of a metric: letters, digits, _ and :, and no digit first", u.Record)
 	}
 	for i, s := range u.Exclude {
 		if !s.From.Before(s.To) {

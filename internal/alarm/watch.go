@@ -56,8 +56,9 @@ type watch struct {
 	quiet     *silences // who is silent now
 	checked   time.Time // when it was last known to select not too many series
 	seasons   map[string]*baseline.Season
-	unlearned error     // why seasons were not learnt from before
-	lookedAt  time.Time // when it was last looked whether it goes off early
+	unlearned error          // why seasons were not learnt from before
+	recorded  []model.Series // of the last evaluation, see Usual.Record
+	lookedAt  time.Time      // when it was last looked whether it goes off early
 }
 
 // contributor is one label set of a rule, with its alarm.
@@ -144,7 +145,11 @@ func (w *watch) evaluate(ctx context.Context, src sources, slot time.Time, past 
 		frames = frames[n:]
 	}
 	var out []model.Transition
+	w.recorded = nil
 	for _, f := range frames {
+		if w.rule.Usual != nil && w.rule.Usual.Record != "" {
+			w.recorded = append(w.recorded, w.record(f)...)
+		}
 		out = append(out, w.step(f, nil)...)
 	}
 	w.last = slot
