@@ -55,8 +55,8 @@ const (
 	headerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	queryTime    = 60 * time.Second
-	outOfOrder   = 10 * time.Minute
-	alarmDelay   = watchDelay // after its end a period's series can be read
+	outOfOrder   = 25 * time.Hour // what a sender kept over a night, and what is counted of the day before an objective
+	alarmDelay   = watchDelay     // after its end a period's series can be read
 	queryMemory  = 1 << 30
 	queryThreads = 2
 )
