@@ -363,7 +363,8 @@ func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore alarms: %w", err)
 	}
-	a.incidents = incident.New(incident.Options{State: a.state, Logger: a.Logger})
+	calls := &topology{metrics: a.metrics, now: a.now, log: a.Logger, parts: map[string]part{}}
+	a.incidents = incident.New(incident.Options{State: a.state, Apart: calls.apart, Logger: a.Logger})
 	a.diagnose = diagnose.New(diagnose.Options{
 		Events: a.events, Metrics: a.metrics, State: a.state, Rows: a.events, Templates: a.state, Aggregates: a.metrics, Logger: a.Logger,
 	})

@@ -100,7 +100,7 @@ func TestSomebodyLooksAfterIt(t *testing.T) {
 func TestMerge(t *testing.T) {
 	inBoth(t, func(t *testing.T, y *story, between func()) {
 		ctx := t.Context()
-		y.opts.Connected = func(a, b string) bool { return false }
+		y.opts.Apart = func(_, _, _ string) bool { return true }
 		y.restart()
 		y.apply(y.fires("cart")...)
 		y.after(time.Second).apply(y.fires("ledger")...)
@@ -129,7 +129,7 @@ func TestMerge(t *testing.T) {
 // Those who follow incidents hear of both sides of a merge and of a split, once.
 func TestApplyTellsWhatPeopleRegrouped(t *testing.T) {
 	ctx := t.Context()
-	y := begin(t, incident.Options{Connected: func(a, b string) bool { return false }})
+	y := begin(t, incident.Options{Apart: func(_, _, _ string) bool { return true }})
 	y.apply(y.fires("cart")...)
 	y.apply(y.fires("ledger")...)
 	y.must(y.m.Merge(ctx, y.act("INC-1", "ann", ""), "INC-2"))
@@ -164,7 +164,7 @@ func TestSplit(t *testing.T) {
 
 func TestActsThatAreRefused(t *testing.T) {
 	ctx := t.Context()
-	y := begin(t, incident.Options{Connected: func(a, b string) bool { return false }})
+	y := begin(t, incident.Options{Apart: func(_, _, _ string) bool { return true }})
 	y.apply(y.fires("cart")...)
 	y.apply(y.fires("ledger")...)
 	y.apply(y.ends("ledger")...)

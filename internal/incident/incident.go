@@ -41,16 +41,16 @@ const (
 // Options wire a Manager.
 type Options struct {
 	State store.State
-	// Gap is how long after the last alarm that joined an incident another one joins by time alone, where nothing is known
-	// of how services are connected.
+	// Gap is how long after the last alarm that joined an incident one of another service joins it.
 	Gap time.Duration
 	// Reopen is how long after its end an incident is opened again when one of its alarms fires again.
 	Reopen time.Duration
 	// Stale is how long an alarm must have had no data to count as over.
 	Stale time.Duration
-	// Connected tells whether two services have to do with each other. It may be nil: then time alone decides.
-	Connected func(a, b string) bool
-	Logger    *slog.Logger
+	// Apart tells whether two services of a tenant are known to have nothing to do with each other: their alarms are no single
+	// incident, however close in time. It may be nil, and then nothing is known.
+	Apart  func(tenant, a, b string) bool
+	Logger *slog.Logger
 }
 
 // Manager keeps the incidents of all tenants.
@@ -265,7 +265,7 @@ func clone(inc *model.Incident) model.Incident {
 }
 
 // home finds the incident an alarm belongs to: one that has it, even if it was resolved a moment ago, before one that is
-// about the same service, or one connected, or was joined a moment ago where connections are not known.
+// about the same service, before one that was joined a moment ago, unless its services have nothing to do with this one.
 func (m *Manager) home(t *incidents, a model.Alarm, at time.Time) *model.Incident {
 	if inc, _ := t.holding(a.ID); inc != nil && (inc.Status == model.IncidentOpen || at.Sub(inc.ResolvedAt) <= m.opts.Reopen) {
 		return inc
@@ -280,20 +280,17 @@ func (m *Manager) home(t *incidents, a model.Alarm, at time.Time) *model.Inciden
 
 func (m *Manager) belongs(inc *model.Incident, a model.Alarm, at time.Time) bool {
 	last, _ := inc.Episode()
-	known := m.opts.Connected != nil && a.Service != ""
+	apart := m.opts.Apart != nil && a.Service != "" && len(inc.Alarms) > 0
 	for _, b := range inc.Alarms {
 		if a.Service != "" && a.Service == b.Service {
 			return true
 		}
-		if known && b.Service != "" && m.opts.Connected(a.Service, b.Service) {
-			return true
-		}
-		known = known && b.Service != ""
+		apart = apart && b.Service != "" && m.opts.Apart(inc.Tenant, a.Service, b.Service)
 		if b.State == model.StateAlarm && b.Since.After(last) {
 			last = b.Since
 		}
 	}
-	return !known && at.Sub(last) <= m.opts.Gap
+	return !apart && at.Sub(last) <= m.opts.Gap
 }
 
 // join adds an alarm, or says how one that is there stands now.

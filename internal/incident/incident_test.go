@@ -195,15 +195,17 @@ func TestAlarmsLongAfterAreAnotherIncident(t *testing.T) {
 		"INC-1 open: duration/cart=ALARM duration/ledger=ALARM errors/cart=ALARM")
 }
 
-func TestConnectionsDecideWhereTheyAreKnown(t *testing.T) {
-	y := begin(t, incident.Options{Connected: func(a, b string) bool { return a != "island" && b != "island" }})
+func TestServicesThatAreApart(t *testing.T) {
+	y := begin(t, incident.Options{Gap: time.Minute, Apart: func(_, a, b string) bool { return a == "island" || b == "island" }})
 	y.apply(y.fires("cart")...)
 	y.want(y.apply(y.fires("island")...), "INC-2 open: duration/island=ALARM")
-	y.after(time.Hour)
 	y.want(y.apply(y.fires("ledger")...), "INC-1 open: duration/cart=ALARM duration/ledger=ALARM")
 	// Nothing is known of an alarm without a service, and time decides.
 	y.want(y.apply(y.alarm(model.SignalMetric, "", model.StateAlarm)),
 		"INC-1 open: duration/cart=ALARM duration/ledger=ALARM metric/=ALARM")
+	// What is connected is another trouble all the same when it comes much later.
+	y.after(time.Hour)
+	y.want(y.apply(y.fires("catalog")...), "INC-3 open: duration/catalog=ALARM")
 }
 
 func TestWithoutDataForAWhileIsOver(t *testing.T) {
