@@ -69,7 +69,7 @@ const (
 )
 
 // Significant is the score from which a suspect is more than chance: normal time reaches it in fewer than one window of
-// twenty, over all places.
+// thirty, over all places.
 const Significant = 4.5
 
 // Suspects ranks the places that the target reaches, best first, for an alarm on the target that began at onset. Only
