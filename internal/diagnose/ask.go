@@ -413,7 +413,7 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 		if h := explain.Rank(holders[i][0], holders[i][1], holders[i][2]); len(h) > 0 {
 			f.Holders[service] = h
 		}
-		if st := explain.Statements(statements[i], append(calling[i], bad...), service); len(st) > 0 {
+		if st := explain.Statements(statements[i], calling[i], bad, service); len(st) > 0 {
 			f.Statements[service] = st
 		}
 		changes = append(changes, explain.NewVersions(service, versions[i][0], versions[i][1], s.changes)...)
@@ -421,12 +421,12 @@ func (d *Diagnoser) suspects(ctx context.Context, tenant string, s *scope, f *ex
 	f.AddPoolLogs(services)
 	// What was under way when the fault began started before it, so the onset may be dated too early by that much.
 	slack := 3*time.Second + time.Duration(min(s.now.mean(), 10)*float64(time.Second))
-	f.Changes = explain.Changes(changes, firstServed(services, versions), s.onset, slack)
+	f.Changes = explain.Changes(changes, firstServed(services, versions, f.Normal.From), s.onset, slack)
 	return d.splits(ctx, tenant, s, f)
 }
 
-// firstServed is when each version of the services was first seen, by its change.
-func firstServed(services []string, versions [][2][]store.ValueStat) map[model.Entity]time.Time {
+// firstServed is when each version of the services was first seen, by its change, if it was not there from the beginning.
+func firstServed(services []string, versions [][2][]store.ValueStat, from time.Time) map[model.Entity]time.Time {
 	out := map[model.Entity]time.Time{}
 	for i, service := range services {
 		for _, v := range slices.Concat(versions[i][0], versions[i][1]) {
@@ -434,6 +434,15 @@ func firstServed(services []string, versions [][2][]store.ValueStat) map[model.E
 			if t := out[e]; t.IsZero() || v.First.Before(t) {
 				out[e] = v.First
 			}
+			// One that comes as soon as its other requests let expect may have been there before.
+			if gap := v.Last.Sub(v.First) / time.Duration(max(1, v.Count-1)); v.First.Sub(from) < 5*gap {
+				out[e] = from
+			}
+		}
+	}
+	for e, t := range out {
+		if t.Equal(from) {
+			delete(out, e)
 		}
 	}
 	return out

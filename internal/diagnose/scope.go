@@ -269,6 +269,10 @@ func totals(steps []store.TimelineStat, w store.Window) map[operation]sum {
 	return out
 }
 
+// How many times more a request that went bad counts of an operation with an alarm, or with one that is over, than of one
+// that never had any.
+const alarmed, wasAlarmed = 20, 2
+
 // choose picks the operation that the verdict is about: of the services with alarms (or the one asked for, or all) the
 // outermost, because that is what people feel and what its traces contain everything of; of its operations the one with
 // the most requests gone bad.
@@ -304,7 +308,6 @@ func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time,
 			return o.service == req.Service && (req.Operation == "" || o.name == req.Operation)
 		}
 	case len(alarms) > 0:
-		// An alarm that is over still belongs to the incident, but those that last say more.
 		names := map[string]bool{}
 		for _, a := range alarms {
 			if a.Service != "" {
@@ -316,18 +319,25 @@ func (s *scope) choose(req Request, steps []store.TimelineStat, onset time.Time,
 			wanted = func(o operation) bool { return outer[o.service] }
 		}
 	}
+	// An operation with an alarm of its own stands before one without, whose trouble was not enough for one. An alarm that is
+	// over still belongs to the incident, but those that last say more.
+	weight := map[operation]float64{} // of any kind
+	for _, a := range alarms {
+		o := operation{service: a.Service, name: a.Operation}
+		if a.State == model.StateAlarm {
+			weight[o] = max(weight[o], alarmed)
+		} else {
+			weight[o] = max(weight[o], wasAlarmed)
+		}
+	}
 	best, bestExcess := operation{}, -1.0
 	for o := range ops {
 		if !wanted(o) {
 			continue
 		}
 		e := excess(o)
-		// An operation with an alarm of its own stands before one without.
-		for _, a := range alarms {
-			if a.Service == o.service && a.Operation == o.name {
-				e = 2*e + 1
-				break
-			}
+		if w := weight[operation{service: o.service, name: o.name}]; w > 0 {
+			e = w*e + 1
 		}
 		if e > bestExcess || e == bestExcess && less(o, best) {
 			best, bestExcess = o, e
@@ -496,8 +506,10 @@ func (s *scope) suffered(steps []store.TimelineStat, onset time.Time, resolved [
 	return out
 }
 
-// began is the operation's own change point near the time that was given; zero if it has none.
-func (s *scope) began(near time.Time, known bool) (t time.Time) {
+// began is the operation's own change point near the time that was given, zero if it has none: the first that its alarm is
+// about, or that is grave enough for an alarm of its own, else the first of all.
+func (s *scope) began(near time.Time, known bool) time.Time {
+	var first, alarming time.Time
 	for _, x := range s.shifts {
 		if x.Service != s.service || x.Operation != s.operation || x.Kind != s.kind || x.Signal == model.SignalRate {
 			continue
@@ -505,12 +517,22 @@ func (s *scope) began(near time.Time, known bool) (t time.Time) {
 		if known && (x.At.Before(near.Add(-2*time.Minute)) || x.At.After(near.Add(time.Minute))) {
 			continue
 		}
-		if t.IsZero() || x.At.Before(t) {
-			t = x.At
+		if first.IsZero() || x.At.Before(first) {
+			first = x.At
+		}
+		about := s.alarm == nil || s.alarm.Service != s.service || s.alarm.Signal == x.Signal
+		if (about || x.After-x.Before >= grave) && (alarming.IsZero() || x.At.Before(alarming)) {
+			alarming = x.At
 		}
 	}
-	return t
+	if alarming.IsZero() {
+		return first
+	}
+	return alarming
 }
+
+// grave is the change, in seconds or as a share of the requests, from which people want to know.
+const grave = 0.05
 
 // measure says how slow and how failing the operation is.
 func (s *scope) measure(steps []store.TimelineStat) {

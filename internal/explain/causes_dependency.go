@@ -245,7 +245,7 @@ func losses(f *Facts) (cases []Case) {
 // spans without any fault of the network.
 func (f *Facts) sick(services ...string) (signs []Sign) {
 	for _, s := range services {
-		signs = append(signs, Sign{"cpu of " + s, 0.7 * f.Resource(s, CPU).Strength, nil},
+		signs = append(signs, Sign{"cpu of " + s, 0.8 * ramp(f.Resource(s, CPU).Strength, 0.15, 0.7), nil},
 			Sign{"memory of " + s, 0.7 * f.Resource(s, Memory).Strength, nil})
 	}
 	return signs

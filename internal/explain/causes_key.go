@@ -69,7 +69,9 @@ func (f *Facts) wanted() Case {
 	apart := ramp(ratio(k.Seconds, k.Others, 1e-3), 1.3, 2.5)
 	one := max(f.userSuffers(), f.Holder(f.Service).Strength)
 	for _, a := range f.Attributes {
-		if a.Key == k.Key && a.Value == k.Value {
+		// Where nearly all ask for it, or fail rather than wait, the others of the same time tell nothing. Those of before do,
+		// but in them is all that began when the crowd came.
+		if a.Key == k.Key && a.Value == k.Value && (f.Slow == 0 || k.Share > 0.9) {
 			apart = max(apart, ramp(a.Score, 0.3, 0.6))
 		}
 		if slices.Contains(CallerKeys, a.Key) {

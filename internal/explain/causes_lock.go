@@ -8,9 +8,8 @@ var lockWords = []string{"lock timeout", "lock wait timeout", "deadlock", "could
 	"lock request time out", "resource busy and acquire", "database is locked", "database table is locked", "waiting for a lock"}
 
 // lockWaits accuses a database in which somebody holds locks that others need. Required: the time that its calls take
-// longer falls on statements that take locks, of which some are as quick as ever while others wait, and the requests
-// lose their time there. What has more work to do is slow each time, so that a statement of which even the quickest
-// calls became slow contradicts. Supporting: statements that take no locks are as quick as usual; errors speak of locks.
+// longer falls on statements that take locks, of which some wait far less than others, and the requests lose their time
+// there. What has more work to do is slow each time, so that a statement whose calls all became as slow contradicts. Supporting: statements that take no locks are as quick as usual; errors speak of locks.
 // Who holds the locks is rarely seen: a session of an administrator or a job that reports nothing.
 func lockWaits(f *Facts) (cases []Case) {
 	for _, e := range f.databases() {
@@ -28,23 +27,36 @@ func lockWaits(f *Facts) (cases []Case) {
 }
 
 func (f *Facts) lockWait(e model.Entity, service string) Case {
-	var all, waiting, reading, readingUsual float64
+	var reading, readingUsual float64
 	var reads int64
-	var worst *Statement
+	lost, affected := (*Statement).added, (*Statement).lost
 	for i := range f.Statements[service] {
 		s := &f.Statements[service][i]
-		all += s.added()
-		switch {
-		case s.locks():
-			part := s.added() * s.waits()
-			waiting += part
-			if part > 0 && (worst == nil || part > worst.added()*worst.waits()) {
-				worst = s
-			}
-		case s.Now.Count > 0 && s.Usual.Count > 0:
+		if s.Bad.Count > 0 {
+			lost = affected // other requests may have trouble of their own
+		}
+		if !s.locks() && s.Now.Count > 0 && s.Usual.Count > 0 {
 			reading += s.Now.Mean * float64(s.Now.Count)
 			readingUsual += s.Usual.Mean * float64(s.Now.Count)
 			reads += s.Now.Count
+		}
+	}
+	reading, readingUsual = reading/float64(max(1, reads)), readingUsual/float64(max(1, reads))
+	asUsual := 0.0
+	if reads >= 10 {
+		asUsual = 1 - ramp(ratio(reading, readingUsual, 0.5e-3), 1.5, 3)
+	}
+	var all, waiting, most float64
+	var worst *Statement
+	for i := range f.Statements[service] {
+		s := &f.Statements[service][i]
+		all += lost(s)
+		if s.locks() {
+			part := lost(s) * s.waits(asUsual)
+			waiting += part
+			if part > most {
+				worst, most = s, part
+			}
 		}
 	}
 	said, saying := f.says(service, lockWords)
@@ -53,9 +65,8 @@ func (f *Facts) lockWait(e model.Entity, service string) Case {
 	c.Required = []Sign{{"waits", max(0.9*said, ramp(waiting/max(all, 1e-9), 0.3, 0.7)), f.statementEvidence(e, worst)}, {"place", place, f.placeEvidence(e)}}
 	c.Supporting = []Sign{{"log", said, saying}, {"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
 	if reads >= 10 {
-		now, usual := reading/float64(reads), readingUsual/float64(reads)
-		c.Supporting = append(c.Supporting, Sign{"reads as usual", 1 - ramp(ratio(now, usual, 0.5e-3), 1.5, 3),
-			f.compare("reads_usual", "edge", e, now, usual, "s", Seconds(now), Seconds(usual))})
+		c.Supporting = append(c.Supporting, Sign{"reads as usual", asUsual,
+			f.compare("reads_usual", "edge", e, reading, readingUsual, "s", Seconds(reading), Seconds(readingUsual))})
 	}
 	c.Contradicting = []Sign{
 		{"holder", 0.9 * f.Holder(service).Strength, nil},

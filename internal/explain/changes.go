@@ -42,7 +42,7 @@ func Changes(changes []model.Change, served map[model.Entity]time.Time, onset ti
 			began = t
 		}
 		before := onset.Sub(began)
-		if before < -slack || before > ChangeWindow {
+		if before < -slack || before > ChangeWindow || undone(changes, i, served, onset) {
 			continue
 		}
 		timing := 1.0
@@ -61,9 +61,24 @@ func Changes(changes []model.Change, served map[model.Entity]time.Time, onset ti
 // reverts tells whether a change brings back the value or version that an earlier change of the same thing replaced.
 func reverts(changes []model.Change, i int) bool {
 	c := &changes[i]
-	return c.To != "" && slices.ContainsFunc(changes, func(o model.Change) bool {
-		return o.At.Before(c.At) && o.Service == c.Service && o.Key == c.Key && o.Kind == c.Kind && o.From == c.To && o.To == c.From
+	return slices.ContainsFunc(changes, func(o model.Change) bool { return o.At.Before(c.At) && reverse(&o, c) })
+}
+
+// undone tells whether a change was taken back, and that took effect, well before the onset: it does no more harm.
+func undone(changes []model.Change, i int, served map[model.Entity]time.Time, onset time.Time) bool {
+	c := &changes[i]
+	return slices.ContainsFunc(changes, func(o model.Change) bool {
+		back := o.At
+		if t := served[o.Entity()]; t.After(back) {
+			back = t
+		}
+		return o.At.After(c.At) && reverse(c, &o) && onset.Sub(back) > prompt
 	})
+}
+
+// reverse tells whether a change leads back to where another one came from.
+func reverse(c, back *model.Change) bool {
+	return back.To != "" && c.Service == back.Service && c.Key == back.Key && c.Kind == back.Kind && c.From == back.To && c.To == back.From
 }
 
 // NewVersions makes changes of versions that run now and didn't before. recorded are the changes that somebody told us

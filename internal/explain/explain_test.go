@@ -267,11 +267,51 @@ func TestMoveImpatient(t *testing.T) {
 	}{
 		{"nothing slow", 0, []locate.OriginCount{{Entity: "service:billing", Count: 11, GaveUp: 8, By: "billing"}}},
 		{"slow", 1, []locate.OriginCount{bank, own}},
+		{"slow, and given up as late as ever", 1, []locate.OriginCount{waited(bank, 8*3), own}},
+		{"slow, but given up before it usually answers", 1, []locate.OriginCount{{Entity: "service:billing", Count: 11, By: "billing",
+			Waited: 8 * 0.01, AwaitedOf: "remote:bank"}}},
 	} {
-		f := explain.Facts{Slow: c.slow, Origins: []locate.OriginCount{bank, own}}
+		f := explain.Facts{Slow: c.slow, Origins: []locate.OriginCount{bank, own},
+			EdgesUsual: []store.EdgeStat{{From: "billing", To: "bank", Kind: store.EdgeRemote, Count: 100, ClientMean: 0.025}}}
+		for _, o := range c.want {
+			if o.Waited > 0 {
+				f.Origins[0] = waited(bank, o.Waited)
+			}
+		}
 		f.MoveImpatient()
 		if d := cmp.Diff(c.want, f.Origins); d != "" {
 			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+}
+
+func waited(o locate.OriginCount, seconds float64) locate.OriginCount {
+	o.Waited, o.AwaitedOf = seconds, o.Entity
+	return o
+}
+
+// TestUndone holds that a change which was taken back before the onset is no suspect, unless what replaced it was not at
+// work yet.
+func TestUndone(t *testing.T) {
+	c := func(before time.Duration, from, to string) model.Change {
+		return model.Change{ID: from + "-" + to, At: onset.Add(-before), Kind: "deployment", Service: "cart", Version: to, From: from, To: to}
+	}
+	changes := []model.Change{c(3*time.Minute, "1", "2"), c(time.Minute, "2", "1")}
+	back := changes[1]
+	for _, test := range []struct {
+		name   string
+		served map[model.Entity]time.Time
+		want   []string
+	}{
+		{"taken back", nil, []string{"2-1"}},
+		{"not back yet", map[model.Entity]time.Time{back.Entity(): onset.Add(time.Minute)}, []string{"1-2"}},
+	} {
+		var got []string
+		for _, n := range explain.Changes(changes, test.served, onset, 0) {
+			got = append(got, n.ID)
+		}
+		if d := cmp.Diff(test.want, got); d != "" {
+			t.Errorf("%s: %s", test.name, d)
 		}
 	}
 }
@@ -384,6 +424,7 @@ func TestLockWait(t *testing.T) {
 	}{
 		{"some wait", []float64{0.002, 0.003, 0.4, 0.5, 0.002, 0.3, 0.6, 0.2}, "", model.LockWait},
 		{"all are slow", []float64{0.2, 0.25, 0.22, 0.3, 0.26, 0.21, 0.2, 0.24}, "", model.SlowQuery},
+		{"everybody waits, some far less than others", []float64{0.2, 0.9, 0.5, 0.7, 0.85, 0.6, 0.25, 0.8}, "", model.LockWait},
 		{"all wait too long", []float64{3, 3, 3, 3, 3, 3, 3, 3}, "canceling statement due to lock timeout", model.LockWait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -395,7 +436,7 @@ func TestLockWait(t *testing.T) {
 				mean += seconds / float64(len(c.write))
 			}
 			d := store.Difference{A: 100, B: 500, Values: []store.DifferenceValue{value(write, 50, mean, 250, 0.003), value(read, 50, 0.002, 250, 0.002)}}
-			f.Statements = map[string][]explain.Statement{"cart": explain.Statements(d, traces, "cart")}
+			f.Statements = map[string][]explain.Statement{"cart": explain.Statements(d, nil, traces, "cart")}
 			f.Where = []model.Where{{Entity: "database:cartdb", ExclusiveS: mean, UsualS: 0.005}, {Entity: "service:cart", ExclusiveS: 0.004, UsualS: 0.004}}
 			edge := store.EdgeStat{From: "cart", To: "cartdb", Kind: store.EdgeDatabase, Count: 500, ClientMean: 0.0025}
 			f.EdgesUsual = []store.EdgeStat{edge}

@@ -26,18 +26,39 @@ func (f *Facts) MoveUnreached() {
 	f.joinOrigins()
 }
 
-// MoveImpatient moves failures of calls that were given up, where nothing is slow, to whoever gave up: its patience is
-// what changed.
+// MoveImpatient moves failures of calls that were given up to whoever gave up, if its patience is what changed: where nothing
+// is slow, and where the calls were given up before they had taken twice what they usually take. Nobody who gives up that
+// soon did so before.
 func (f *Facts) MoveImpatient() {
-	if f.Slow > 0 {
-		return
-	}
 	for i := range f.Origins {
-		if o := &f.Origins[i]; o.By != "" && 2*o.GaveUp >= o.Count {
-			o.Entity, o.Unanswered = model.ServiceEntity(o.By), 0
+		o := &f.Origins[i]
+		if o.By == "" || 2*o.GaveUp < o.Count || f.Slow > 0 && !f.impatient(o) {
+			continue
+		}
+		o.Entity, o.Unanswered = model.ServiceEntity(o.By), 0
+		if f.Slow > 0 {
+			o.GaveUp = 0 // it is no slowness of anybody
 		}
 	}
 	f.joinOrigins()
+}
+
+// impatient tells whether calls were given up sooner than fits what they usually take.
+func (f *Facts) impatient(o *locate.OriginCount) bool {
+	kind := store.EdgeCall
+	to := o.AwaitedOf.Name()
+	switch o.AwaitedOf.Kind() {
+	case "edge":
+		_, to = o.AwaitedOf.Ends()
+	case "database":
+		kind = store.EdgeDatabase
+	case "remote":
+		kind = store.EdgeRemote
+	default:
+		return false
+	}
+	_, usual := f.Edge(o.By, to, kind)
+	return usual.Count > 0 && o.Waited/float64(o.GaveUp) < 2*usual.ClientMean
 }
 
 // joinOrigins makes one row of those of one entity, and puts the most frequent first.
@@ -48,7 +69,7 @@ func (f *Facts) joinOrigins() {
 		if n := len(out); n > 0 && out[n-1].Entity == o.Entity {
 			last := &out[n-1]
 			last.Count, last.GaveUp, last.Unanswered = last.Count+o.Count, last.GaveUp+o.GaveUp, last.Unanswered+o.Unanswered
-			last.Unreached, last.Exceptions = last.Unreached+o.Unreached, last.Exceptions+o.Exceptions
+			last.Unreached, last.Exceptions, last.Waited = last.Unreached+o.Unreached, last.Exceptions+o.Exceptions, last.Waited+o.Waited
 			continue
 		}
 		out = append(out, o)

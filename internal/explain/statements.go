@@ -18,6 +18,8 @@ var StatementKeys = []string{"db.query.text", "db.statement", "db.query.summary"
 type Statement struct {
 	Text       string
 	Now, Usual Calls
+	// Bad are the calls within some of the affected requests.
+	Bad Calls
 	// Quick is how long the quickest tenth of some of its calls takes at most, of Sampled ones since the onset.
 	Quick   float64
 	Sampled int
@@ -52,18 +54,29 @@ func (s *Statement) added() float64 {
 	return max(0, s.Now.Mean-s.Usual.Mean) * float64(s.Now.Count)
 }
 
-// waits tells how surely calls became slow by waiting for something that now is there and now is not: the quickest are
-// as quick as ever, while the mean grew. What takes more work takes it each time.
-func (s *Statement) waits() float64 {
+// lost is the same of the affected requests alone.
+func (s *Statement) lost() float64 {
+	if s.Usual.Count == 0 {
+		return 0
+	}
+	return max(0, s.Bad.Mean-s.Usual.Mean) * float64(s.Bad.Count)
+}
+
+// waits tells how surely calls became slow by waiting for something that now is there and now is not: the mean grew, while
+// the quickest are as quick as ever; or, where everybody waits, some wait far less than others and what need not wait is as
+// quick as usual. What takes more work takes it each time, and about as long.
+func (s *Statement) waits(othersAsUsual float64) float64 {
 	if s.Sampled < 4 || s.Usual.Count == 0 {
 		return 0
 	}
-	return (1 - ramp(ratio(s.Quick, s.Usual.Mean, 0.5e-3), 2, 5)) * ramp(ratio(s.Now.Mean, s.Usual.Mean, 0.5e-3), 2, 6)
+	quick := 1 - ramp(ratio(s.Quick, s.Usual.Mean, 0.5e-3), 2, 5)
+	uneven := 1 - ramp(ratio(s.Quick, s.Now.Mean, 0.5e-3), 0.5, 0.8)
+	return max(quick, 0.9*uneven*othersAsUsual) * ramp(ratio(s.Now.Mean, s.Usual.Mean, 0.5e-3), 2, 6)
 }
 
-// Statements joins what is known of a service's statements: the answer of AttributeDifference about all calls, and some
-// traces since the onset. The order is that of the time they add, most first.
-func Statements(d store.Difference, traces []locate.Trace, service string) []Statement {
+// Statements joins what is known of a service's statements: the answer of AttributeDifference about all calls, some traces
+// since the onset with such calls, and some of the affected requests. The order is that of the time they add, most first.
+func Statements(d store.Difference, calling, bad []locate.Trace, service string) []Statement {
 	by := map[string]*Statement{}
 	key := statementKey(d)
 	for _, v := range d.Values {
@@ -82,7 +95,16 @@ func Statements(d store.Difference, traces []locate.Trace, service string) []Sta
 	took := map[string][]float64{}
 	sent := map[string]map[string]int{}
 	seen := map[model.TraceID]bool{}
-	for _, tr := range traces {
+	for _, tr := range bad {
+		for i := range tr.Spans {
+			x := &tr.Spans[i]
+			if s := by[x.Attrs.Str(key)]; s != nil && x.Service() == service {
+				s.Bad.Count++
+				s.Bad.Mean += (float64(x.Duration)/1e9 - s.Bad.Mean) / float64(s.Bad.Count)
+			}
+		}
+	}
+	for _, tr := range slices.Concat(calling, bad) {
 		if len(tr.Spans) == 0 || seen[tr.Spans[0].TraceID] {
 			continue
 		}
@@ -113,6 +135,7 @@ func Statements(d store.Difference, traces []locate.Trace, service string) []Sta
 	}
 	out := make([]Statement, 0, len(by))
 	for text, s := range by {
+		s.Bad.Mean = round(s.Bad.Mean)
 		if t := sorted(took[text]); len(t) > 0 {
 			s.Sampled, s.Quick = len(t), round(t[len(t)/10])
 		}

@@ -250,9 +250,11 @@ func TestOrigins(t *testing.T) {
 			locate.OriginCount{Entity: "service:cart", Operation: "cart-3", Count: 1}},
 		{"gave up waiting", []model.Span{failed(span(1, 0, "frontend", server, 0, 1050), ""), failed(span(2, 1, "frontend", client, 10, 1000), "context deadline exceeded"),
 			span(3, 2, "cart", server, 12, 2000), span(4, 3, "cart", client, 20, 1900, "db.system", "mysql", "db.name", "cartdb")},
-			locate.OriginCount{Entity: "database:cartdb", Operation: "frontend-2", Count: 1, GaveUp: 1, By: "frontend", Message: "context deadline exceeded"}},
+			locate.OriginCount{Entity: "database:cartdb", Operation: "frontend-2", Count: 1, GaveUp: 1, By: "frontend", Waited: 1, AwaitedOf: "edge:frontend->cart",
+				Message: "context deadline exceeded"}},
 		{"told to stop", []model.Span{failed(span(1, 0, "frontend", server, 0, 50), ""), failed(span(2, 1, "frontend", client, 10, 20), "deadline exceeded"), failed(span(3, 2, "cart", server, 12, 17), "write failed")},
-			locate.OriginCount{Entity: "service:cart", Operation: "cart-3", Count: 1, GaveUp: 1, By: "frontend", Message: "write failed"}},
+			locate.OriginCount{Entity: "service:cart", Operation: "cart-3", Count: 1, GaveUp: 1, By: "frontend", Waited: 0.02, AwaitedOf: "edge:frontend->cart",
+				Message: "write failed"}},
 		{"failed long before the caller gave up", []model.Span{failed(span(1, 0, "frontend", server, 0, 50), ""), failed(span(2, 1, "frontend", client, 10, 30), "deadline exceeded"), failed(span(3, 2, "cart", server, 12, 5), "write failed")},
 			locate.OriginCount{Entity: "service:cart", Operation: "cart-3", Count: 1, Message: "write failed"}},
 	} {

@@ -20,6 +20,9 @@ type Origin struct {
 	// patience: the first in the chain of calls, for those after it are only told to stop.
 	GaveUp bool
 	By     string
+	// Waited is how many seconds the call took that By gave up, and AwaitedOf to whom it was.
+	Waited    float64
+	AwaitedOf model.Entity
 	// Unanswered tells that a call failed and the other side has no part in it: it sent no span, or knows of no failure.
 	Unanswered bool
 	// Unreached tells that the error speaks of a connection that could not be made or kept. Clients make the span of a
@@ -31,10 +34,10 @@ type Origin struct {
 const told = 2 * time.Millisecond
 
 func (t *tree) origin(i int, peers Peers) Origin {
-	by, at := "", int64(0)
+	by, call := "", -1
 	for {
 		if s := t.nodes[i].span; by == "" && s.Kind == model.SpanClient && gaveUp(s) {
-			by, at = s.Service(), t.nodes[i].end
+			by, call = s.Service(), i
 		}
 		next := -1
 		for _, c := range t.nodes[i].children {
@@ -54,11 +57,12 @@ func (t *tree) origin(i int, peers Peers) Origin {
 		Message: s.StatusMessage, GaveUp: gaveUp(s),
 	}
 	// What fails once nobody waits for it any more fails because of that, whatever it says.
-	if by != "" && t.nodes[i].end >= at-int64(told) {
+	if by != "" && t.nodes[i].end >= t.nodes[call].end-int64(told) {
 		o.GaveUp = true
 	}
-	if o.GaveUp {
-		o.By = by
+	if o.GaveUp && by != "" {
+		o.By, o.AwaitedOf = by, t.entity(call, peers)
+		o.Waited = float64(t.nodes[call].end-t.nodes[call].start) / 1e9
 	}
 	for k := range s.Events {
 		if s.Events[k].Name == "exception" {
@@ -132,6 +136,9 @@ type OriginCount struct {
 	Count     int
 	GaveUp    int
 	By        string // who gave up in one of them, the alphabetically first
+	// Waited is how many seconds those that By gave up took together, and AwaitedOf to whom the calls of one of them were.
+	Waited    float64
+	AwaitedOf model.Entity
 	// Unanswered, Unreached and Exceptions count those with that mark.
 	Unanswered, Unreached, Exceptions int
 	Message                           string // of one of them, the alphabetically first
@@ -154,8 +161,9 @@ func Origins(profiles []Profile) []OriginCount {
 		c.Count++
 		if o.GaveUp {
 			c.GaveUp++
+			c.Waited += o.Waited
 			if o.By != "" && (c.By == "" || o.By < c.By) {
-				c.By = o.By
+				c.By, c.AwaitedOf = o.By, o.AwaitedOf
 			}
 		}
 		if o.Unanswered {
