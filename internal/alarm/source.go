@@ -175,7 +175,9 @@ func (s *Sources) Answered(tenant, service string, likely float64, failed bool, 
 				continue
 			}
 			from.answered = at
-			from.improbable += improbability(likely)
+			if from.spans.held(at) { // those of calls from before it fell silent may have died with it
+				from.improbable += improbability(likely)
+			}
 		}
 	}
 }

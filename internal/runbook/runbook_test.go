@@ -38,15 +38,22 @@ type desk struct {
 	stop func()
 
 	sentinels int
+	systemctl string
 }
 
 func open(t *testing.T, runbooks ...string) *desk {
+	t.Helper()
+	return openWith(t, "echo", runbooks...)
+}
+
+// openWith is open with another program for restarts of units.
+func openWith(t *testing.T, systemctl string, runbooks ...string) *desk {
 	t.Helper()
 	s, err := state.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, s: s}
+	d := &desk{t: t, s: s, systemctl: systemctl}
 	d.now.Store(1_900_000_000)
 	sentinel := `{"name":"sentinel","when":{"alarm":{"rule":"sentinel"}},"dry_run":true,"do":{"command":["true"]}}`
 	for _, text := range append(runbooks, sentinel) {
@@ -82,7 +89,7 @@ func (d *desk) start() {
 	d.runs = make(chan runbook.Run, 100)
 	runs := d.runs
 	d.m = runbook.New(runbook.Options{
-		State: d.s, Systemctl: "echo", Secrets: func() []string { return []string{"from-the-file"} }, Changed: func(r runbook.Run) { runs <- r }, Now: func() time.Time { return time.Unix(d.now.Load(), 0).UTC() },
+		State: d.s, Systemctl: d.systemctl, Secrets: func() []string { return []string{"from-the-file"} }, Changed: func(r runbook.Run) { runs <- r }, Now: func() time.Time { return time.Unix(d.now.Load(), 0).UTC() },
 	})
 	m := d.m
 	ctx, cancel := context.WithCancel(context.Background())
