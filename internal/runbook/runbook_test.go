@@ -352,6 +352,9 @@ func TestWhatWasCutOffIsUnknown(t *testing.T) {
 	inc := d.incident("INC-1")
 	d.m.Observe(inc)
 	r := d.next(runbook.Running)
+	for deadline := time.Now().Add(20 * time.Second); times(t, file) == 0 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond) // it is another program
+	}
 	first := d.stop
 	d.start() // as another process would, on what the first one has stored
 	if got := d.next(runbook.Unknown); got.ID != r.ID || !strings.Contains(got.Error, "not repeated") {
