@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -252,6 +254,48 @@ func TestAgain(t *testing.T) {
 				t.Errorf("%s: incomplete evidence %+v", s.name, e)
 			}
 		}
+	}
+}
+
+// TestLostSpans holds that a verdict finds its place although nearly half of the spans that are not a trace's first are lost.
+func TestLostSpans(t *testing.T) {
+	for _, s := range scenarios {
+		if !slices.Contains([]string{"network-delay", "slow-code", "slow-remote"}, s.name) {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			w := s.world(3)
+			st, inc := w.Run()
+			lose := rand.New(rand.NewPCG(3, 0))
+			st.Spans = slices.DeleteFunc(st.Spans, func(s model.Span) bool { return !s.ParentID.IsZero() && lose.Float64() < 0.45 })
+			st.Index()
+			v, _, err := diagnose.New(diagnose.Options{Events: st, Metrics: st, State: st}).Diagnose(context.Background(), diagnose.Request{Incident: &inc}, w.At())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := answer(v.Why); got != s.want {
+				t.Errorf("verdict: %s, want %s\n%s", got, s.want, v.Text["en"])
+			}
+		})
+	}
+}
+
+// TestAlarmStandsBeforeNumbers holds that the verdict is about what is alarmed, though more requests of another operation of
+// that service became slower, too little for an alarm.
+func TestAlarmStandsBeforeNumbers(t *testing.T) {
+	w := scenario{fault: simtest.Fault{BillingErrors: 0.2}}.world(1)
+	st, inc := w.Run()
+	for i := range st.Spans {
+		if s := &st.Spans[i]; s.Name == "GET /browse" && s.Start >= w.Onset().UnixNano() {
+			s.Duration *= 3
+		}
+	}
+	v, _, err := diagnose.New(diagnose.Options{Events: st, Metrics: st, State: st}).Diagnose(context.Background(), diagnose.Request{Incident: &inc}, w.At())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := answer(v.Why), "self service:billing failing-code"; got != want || v.What.Operation == "GET /browse" {
+		t.Errorf("verdict about %q: %s, want %s", v.What.Operation, got, want)
 	}
 }
 
