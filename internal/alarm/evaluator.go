@@ -34,6 +34,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/prometheus/promql"
 
 	"triage/internal/model"
 	"triage/internal/store"
@@ -145,7 +146,14 @@ const (
 	EvaluationOK      EvaluationState = "OK"
 	EvaluationPartial EvaluationState = "PARTIAL_DATA"
 	EvaluationError   EvaluationState = "EVALUATION_ERROR"
+	EvaluationFailure EvaluationState = "EVALUATION_FAILURE"
 )
+
+// failed tells whether a rule was not evaluated through no fault of its own: what it asks does not answer.
+func failed(err error) bool {
+	var storage promql.ErrStorage
+	return errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrPartial) || errors.As(err, &storage)
+}
 
 // RuleStatus is a rule and how it fares.
 type RuleStatus struct {
@@ -719,6 +727,8 @@ func (e *Evaluator) publish(t *tenant) {
 		}
 		s := RuleStatus{EvaluationState: EvaluationOK, Evaluated: w.last, Alarms: len(w.contributors)}
 		switch {
+		case failed(w.err):
+			s.EvaluationState, s.EvaluationReason = EvaluationFailure, w.err.Error()
 		case w.err != nil:
 			s.EvaluationState, s.EvaluationReason = EvaluationError, w.err.Error()
 		case w.dropped > 0:

@@ -1,6 +1,7 @@
 package alarm_test
 
 import (
+	gocmp "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql"
 	"go.uber.org/goleak"
 
 	"triage/internal/alarm"
@@ -266,6 +268,17 @@ func TestAFailingRuleStopsNoOther(t *testing.T) {
 	if s := status[1]; s.EvaluationState != alarm.EvaluationOK || s.Alarms != 1 || !s.Evaluated.Equal(simStart.Add(2*time.Minute)) {
 		t.Errorf("status of the other: %+v", s)
 	}
+	// What is not the rule's own fault is told apart.
+	for err, want := range map[error]alarm.EvaluationState{
+		promql.ErrStorage{Err: errors.New("chunk 7 is damaged")}: alarm.EvaluationFailure, store.ErrClosed: alarm.EvaluationFailure,
+		store.ErrOverloaded: alarm.EvaluationError,
+	} {
+		failing.err = fmt.Errorf("query y: %w", err)
+		evaluate(t, e, 3, 3)
+		if s := e.Rules(model.DefaultTenant)[0]; s.EvaluationState != want || s.EvaluationReason != "expr: query y: "+err.Error() {
+			t.Errorf("%v: status %s, %s, want %s", err, s.EvaluationState, s.EvaluationReason, want)
+		}
+	}
 	failing.expr = ""
 	equal(t, "transitions once it can be evaluated", evaluate(t, e, 4, 4), []string{
 		`4 bad{name="a"} INSUFFICIENT_DATA->ALARM onset 2`, `4 high{name="a"} OK->ALARM onset 2`,
@@ -278,18 +291,21 @@ func TestAFailingRuleStopsNoOther(t *testing.T) {
 type failingExpr struct {
 	*table
 	expr string
+	err  error // "no such metric" where nothing is said
 }
+
+func (f *failingExpr) failure() error { return gocmp.Or(f.err, errors.New("no such metric")) }
 
 func (f *failingExpr) Query(ctx context.Context, tenant, expr string, at time.Time) ([]store.Point, error) {
 	if expr == f.expr {
-		return nil, errors.New("no such metric")
+		return nil, f.failure()
 	}
 	return f.table.Query(ctx, tenant, expr, at)
 }
 
 func (f *failingExpr) QueryRange(ctx context.Context, tenant, expr string, w store.Window, step time.Duration) ([]store.Line, error) {
 	if expr == f.expr {
-		return nil, errors.New("no such metric")
+		return nil, f.failure()
 	}
 	return f.table.QueryRange(ctx, tenant, expr, w, step)
 }
