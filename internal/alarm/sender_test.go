@@ -105,9 +105,9 @@ func TestAnAlarmOfASilenceIsTakenBack(t *testing.T) {
 func TestWhatCallsShow(t *testing.T) {
 	for name, c := range map[string]struct {
 		likely float64
-		failed bool
+		failed int
 		want   bool
-	}{"answered": {1, false, true}, "failed": {1, true, false}, "seldom with a span": {0.01, false, false}} {
+	}{"answered": {1, 0, true}, "failed": {1, 1, false}, "seldom with a span": {0.01, 0, false}} {
 		t.Run(name, func(t *testing.T) {
 			m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(1000, 1600, "cart")}
 			l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order")}
@@ -115,9 +115,7 @@ func TestWhatCallsShow(t *testing.T) {
 			l.run(0, 1000)
 			var got []string
 			for s := 1000; s < 1110; s += 10 {
-				for range 5 {
-					l.sources.Answered(model.DefaultTenant, "cart", c.likely, c.failed, simStart.Add(time.Duration(s)*time.Second))
-				}
+				l.sources.Answered(model.DefaultTenant, "cart", alarm.Answers{Likely: c.likely, Calls: 5, Failed: c.failed}, simStart.Add(time.Duration(s)*time.Second))
 				got = append(got, l.run(s, s+10, "otlp/cart")...)
 			}
 			if lost := len(got) == 1 && strings.Contains(got[0], alarm.SourceDown); lost != c.want {

@@ -163,20 +163,29 @@ func (s *sender) established() bool {
 	return s.metrics.batches >= steady && s.metrics.last.Sub(s.metrics.begun) >= established
 }
 
-// Answered takes in that a call of others to a service was answered by it at at, or failed, and how likely the service's own
-// span of such a call comes. One that failed speaks against all that were answered before.
-func (s *Sources) Answered(tenant, service string, likely float64, failed bool, at time.Time) {
+// Answers is what others' calls tell of a service that answers them.
+type Answers struct {
+	// Likely is how likely the service's own span of such a call comes.
+	Likely float64
+	// Calls came, of which Failed were not answered, or badly.
+	Calls, Failed int
+}
+
+// Answered takes in what calls of others that came at at tell of a service. One that failed speaks against all that were
+// answered before.
+func (s *Sources) Answered(tenant, service string, a Answers, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, src := range s.tenants[tenant] {
-		if from := src.senders[service]; from != nil && from.spans.batches > 0 {
-			if failed {
-				from.improbable = 0
-				continue
-			}
+		from := src.senders[service]
+		switch {
+		case from == nil || from.spans.batches == 0:
+		case a.Failed > 0:
+			from.improbable = 0
+		default:
 			from.answered = at
 			if from.spans.held(at) { // those of calls from before it fell silent may have died with it
-				from.improbable += improbability(likely)
+				from.improbable += float64(a.Calls) * improbability(a.Likely)
 			}
 		}
 	}

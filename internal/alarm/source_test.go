@@ -45,9 +45,7 @@ func (l *line) run(from, to int, silent ...string) (out []string) {
 			}
 		}
 		for _, service := range l.calls {
-			for range 5 {
-				l.sources.Answered(model.DefaultTenant, service, 1, false, at)
-			}
+			l.sources.Answered(model.DefaultTenant, service, alarm.Answers{Likely: 1, Calls: 5}, at)
 		}
 		got, err := l.e.Evaluate(l.t.Context(), at)
 		if err != nil {

@@ -428,8 +428,11 @@ func (a *app) startEdges(listeners map[string]net.Listener) error {
 func (a *app) makePipeline(instance string, p *processes) (*derive.Deriver, error) {
 	opts := derive.Options{Instance: instance, Templates: a.state, Registerer: a.registry, Logger: a.Logger, Now: a.now}
 	if a.sources != nil {
-		opts.Answered = func(tenant, service string, likely float64, failed bool) {
-			a.sources.Answered(tenant, service, likely, failed, a.now())
+		opts.Answered = func(tenant string, told []derive.Answer) {
+			now := a.now()
+			for _, t := range told {
+				a.sources.Answered(tenant, t.Service, alarm.Answers{Likely: t.Likely, Calls: t.Calls, Failed: t.Failed}, now)
+			}
 		}
 	}
 	deriver := derive.New(opts)

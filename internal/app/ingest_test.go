@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"triage/internal/alarm"
 	"triage/internal/cli/load"
 	"triage/internal/ingest/otlp"
 )
@@ -31,6 +32,7 @@ func BenchmarkIngest(b *testing.B) {
 	tuneGC()
 	a := &app{Options: Options{Config: Default(), Logger: slog.New(slog.DiscardHandler)}, now: time.Now, failed: make(chan error, 1)}
 	a.Config.Data = b.TempDir()
+	a.sources = alarm.NewSources()
 	defer a.stop()
 	if err := a.openStores(b.Context()); err != nil {
 		b.Fatal(err)

@@ -2,6 +2,7 @@ package derive
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,10 +56,18 @@ func (d *Deriver) callOf(tenant string, s *model.Span, far string) uint64 {
 
 func (d *Deriver) answerShard(call uint64) *answerShard { return &d.answers[call%shards] }
 
-// asked tells of a call that came, by whom such calls are answered.
-func (d *Deriver) asked(tenant string, h *half) {
+// Answer is what a batch's calls tell of one service that answered them, or failed to.
+type Answer struct {
+	Service string
+	// Likely is how likely a span of the service comes of such a call.
+	Likely        float64
+	Calls, Failed int
+}
+
+// asked adds a call that came to what is told of the one by whom such calls are answered.
+func (d *Deriver) asked(h *half, told []Answer) []Answer {
 	if h.call == 0 {
-		return
+		return told
 	}
 	shard := d.answerShard(h.call)
 	shard.mu.Lock()
@@ -70,9 +79,20 @@ func (d *Deriver) asked(tenant string, h *half) {
 		server, likely = a.server, a.answered/a.asked
 	}
 	shard.mu.Unlock()
-	if known {
-		d.opts.Answered(tenant, server, likely, h.failed)
+	if !known {
+		return told
 	}
+	i := slices.IndexFunc(told, func(t Answer) bool { return t.Service == server })
+	if i < 0 {
+		i = len(told)
+		told = append(told, Answer{Service: server, Likely: likely})
+	}
+	told[i].Likely = min(told[i].Likely, likely)
+	told[i].Calls++
+	if h.failed {
+		told[i].Failed++
+	}
+	return told
 }
 
 // learn takes in that a call was answered by a server whose span came, or by "" when none came in time. That says nothing when

@@ -13,8 +13,10 @@ func TestAnswered(t *testing.T) {
 	host := model.Attrs{{Key: "server.address", Value: model.String("10.0.0.7")}, {Key: "server.port", Value: model.Int(8080)}}
 	other := model.Attrs{{Key: "server.address", Value: model.String("10.0.0.7")}, {Key: "server.port", Value: model.Int(9090)}}
 	var told []string
-	d, c := newDeriver(Options{Answered: func(tenant, service string, likely float64, failed bool) {
-		told = append(told, fmt.Sprintf("%s %s %.2f %v", tenant, service, likely, failed))
+	d, c := newDeriver(Options{Answered: func(tenant string, list []Answer) {
+		for _, a := range list {
+			told = append(told, fmt.Sprintf("%s %s %.2f %v", tenant, a.Service, a.Likely, a.Failed == a.Calls))
+		}
 	}})
 	// call sends a client span, and the server's if heard, a second later each.
 	call := func(id byte, attrs model.Attrs, heard, failed bool) {
@@ -65,7 +67,7 @@ func TestAnswered(t *testing.T) {
 // A call that others answer from now on is theirs.
 func TestAnAnswererMoves(t *testing.T) {
 	last := ""
-	d, c := newDeriver(Options{Answered: func(_, service string, _ float64, _ bool) { last = service }})
+	d, c := newDeriver(Options{Answered: func(_ string, list []Answer) { last = list[0].Service }})
 	for i := range byte(200) {
 		c.now = c.now.Add(time.Second)
 		server := "cart"

@@ -49,9 +49,9 @@ type Options struct {
 	PairWithin, MessagesWithin time.Duration
 	// MaxUnpaired bounds the spans that wait (100,000). Past it the eldest waits no longer.
 	MaxUnpaired int
-	// Answered is told of each call whose answerer is known from calls before it, how likely a span of the answerer comes of such
-	// a call, and whether it failed. It must not block, and may be nil.
-	Answered   func(tenant, service string, likely float64, failed bool)
+	// Answered is told what the calls of a batch show of those by whom they are answered, as is known from calls before. It must
+	// not block, and may be nil.
+	Answered   func(tenant string, told []Answer)
 	Registerer prometheus.Registerer // may be nil
 	Logger     *slog.Logger          // may be nil
 	Now        func() time.Time      // [time.Now]
@@ -178,6 +178,7 @@ func (d *Deriver) Observe(b *model.Batch) {
 	oldest := now.Add(-lateAfter).UnixNano()
 	name := cmp.Or(b.Tenant, model.DefaultTenant)
 	late, implausible := 0, 0
+	var told []Answer
 	for i := range b.Spans {
 		s := &b.Spans[i]
 		if s.End() < oldest {
@@ -190,7 +191,10 @@ func (d *Deriver) Observe(b *model.Batch) {
 		}
 		w := weight(s)
 		d.observeSpan(name, s, w, now)
-		d.pairSpan(name, s, w, now)
+		told = d.pairSpan(name, s, w, now, told)
+	}
+	if len(told) > 0 {
+		d.opts.Answered(name, told)
 	}
 	d.counts.late.Add(float64(late))
 	d.counts.implausible.Add(float64(implausible))

@@ -114,8 +114,8 @@ func (h *half) alone(tenant string, caller bool) (edge, bool) {
 // maxLinks bounds the messages of one consumer span that are paired.
 const maxLinks = 128
 
-// pairSpan makes the edges that a span completes, or lets it wait.
-func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now time.Time) {
+// pairSpan makes the edges that a span completes, or lets it wait. It adds to what the batch's calls tell of their answerers.
+func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now time.Time, told []Answer) []Answer {
 	switch s.Kind {
 	case model.SpanClient, model.SpanProducer:
 		h := newHalf(s, weight, now)
@@ -125,11 +125,11 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 			if e, ok := h.alone(tenant, true); ok {
 				d.observeEdge(e, now)
 			}
-			return
+			return told
 		}
 		h.message = h.message || h.farType == toMessaging
 		h.call = d.callOf(tenant, s, h.far)
-		d.asked(tenant, h)
+		told = d.asked(h, told)
 		d.callerCame(pairKey{tenant, s.TraceID, s.SpanID}, h, now)
 	case model.SpanServer:
 		h := newHalf(s, weight, now)
@@ -137,7 +137,7 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 			h.far, h.farType = user, toVirtual
 			e, _ := h.alone(tenant, false)
 			d.observeEdge(e, now)
-			return
+			return told
 		}
 		d.calleeCame(pairKey{tenant, s.TraceID, s.ParentID}, h, now)
 	case model.SpanConsumer:
@@ -162,6 +162,7 @@ func (d *Deriver) pairSpan(tenant string, s *model.Span, weight float64, now tim
 			}
 		}
 	}
+	return told
 }
 
 func (d *Deriver) pairShard(key pairKey) *pairShard {
