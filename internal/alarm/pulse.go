@@ -65,6 +65,13 @@ func (p *pulse) hold() time.Duration {
 func (p *pulse) late() time.Duration   { return max(leastLate, lateFactor*p.pause) }
 func (p *pulse) silent() time.Duration { return max(leastSilent, silentFactor*p.pause) }
 
+// pass lets a time pass in which nobody could be heard.
+func (p *pulse) pass(length time.Duration) {
+	if p.batches > 0 && !p.down {
+		p.last = p.last.Add(length)
+	}
+}
+
 // held tells whether to wait for it.
 func (p *pulse) held(at time.Time) bool { return p.batches >= steady && at.Sub(p.last) > p.hold() }
 

@@ -261,3 +261,20 @@ func TestSendersAreBounded(t *testing.T) {
 		t.Errorf("%d senders are known, want 1,000", n)
 	}
 }
+
+// A machine that slept heard nobody, and nobody was silent.
+func TestTimeThatStoodStill(t *testing.T) {
+	m := &fleet{label: "service_name", names: []string{"a", "b"}, silent: off(1000, 5000, "a", "b")}
+	l := &line{t: t, sources: alarm.NewSources(), sends: services("a", "b"), calls: []string{"a"}}
+	rule := stopped("no traffic", callsRate)
+	rule.TreatMissingData = alarm.TreatMissing
+	l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{rule}, Delay: -1, Sources: l.sources})
+	l.run(0, 1000)
+	first := l.run(5000, 5020, "otlp/a", "otlp/b") // they notice it a little later
+	for _, tr := range append(first, l.run(5020, 6000)...) {
+		if strings.Contains(tr, alarm.SourceDown) {
+			t.Errorf("transition %s", tr)
+		}
+	}
+	equal(t, "a source that stays silent from then on", l.run(6000, 6200, "otlp/a", "otlp/b"), []string{`6100 source down{source="otlp"} OK->ALARM`})
+}

@@ -49,6 +49,7 @@ const (
 type Sources struct {
 	mu      sync.Mutex // guards all below
 	tenants map[string]map[string]*source
+	looked  map[string]time.Time // when it was last asked who is silent, by tenant
 	targets func() []Target
 }
 
@@ -79,7 +80,7 @@ type sender struct {
 }
 
 // NewSources makes a Sources that knows nothing.
-func NewSources() *Sources { return &Sources{tenants: map[string]map[string]*source{}} }
+func NewSources() *Sources { return &Sources{tenants: map[string]map[string]*source{}, looked: map[string]time.Time{}} }
 
 // Scraped tells where to ask how the targets that triage scrapes fare. They are the default tenant's.
 func (s *Sources) Scraped(targets func() []Target) {
@@ -310,6 +311,10 @@ func (s *Sources) silent(tenant string, at time.Time) *silences {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if last := s.looked[tenant]; !last.IsZero() && at.Sub(last) > settle {
+		s.pass(tenant, at.Sub(last))
+	}
+	s.looked[tenant] = at
 	if tenant == model.DefaultTenant && s.targets != nil {
 		s.scraped(at)
 	}
@@ -335,6 +340,19 @@ func (s *Sources) silent(tenant string, at time.Time) *silences {
 		}
 	}
 	return q
+}
+
+// pass lets a time pass in which triage itself stood still, as on a machine that slept: nobody was silent in it.
+func (s *Sources) pass(tenant string, length time.Duration) {
+	for _, src := range s.tenants[tenant] {
+		src.pass(length)
+		for _, from := range src.senders {
+			if from.outbreak == "" {
+				from.spans.pass(length)
+				from.metrics.pass(length)
+			}
+		}
+	}
 }
 
 // scraped takes in how targets fare. One that is no longer scraped is not missed; one that is fails.
