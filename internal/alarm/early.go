@@ -33,6 +33,9 @@ const (
 	// earlyParts is how often a period is looked at before its end, and earlyEvery how far apart these are at least.
 	earlyParts = 6
 	earlyEvery = 5 * time.Second
+	// maxEarly bounds the rules that are looked at early in one evaluation, so that many searches don't cost many times as much;
+	// the others wait for a later one, or the end of their period.
+	maxEarly = 20
 )
 
 // early tells whether a rule goes off as soon as its threshold is crossed: it compares with one threshold, on the side to
@@ -225,14 +228,18 @@ func positive(e parser.Expr) bool {
 }
 
 // evaluateEarly looks at the periods that cannot be judged yet, the last of which is not over at at. What is breaching in
-// them stays so.
-func (w *watch) evaluateEarly(ctx context.Context, src sources, at time.Time, delay time.Duration) ([]model.Transition, error) {
+// them stays so. left is how many more rules may be looked at.
+func (w *watch) evaluateEarly(ctx context.Context, src sources, at time.Time, delay time.Duration, left *int) ([]model.Transition, error) {
 	period := time.Duration(w.rule.Period)
+	if *left == 0 {
+		return nil, nil
+	}
 	slot, _ := w.due(at, delay)
 	if part := max(earlyEvery, period/earlyParts); !w.early || w.last.IsZero() || at.Sub(slot) < part || at.Sub(w.lookedAt) < part {
 		return nil, nil
 	}
 	w.lookedAt = at
+	*left--
 	end := slot.Add(period)
 	oldest := end.Add(-time.Duration(w.rule.EvaluationPeriods-1) * period)
 	from := w.last.Add(period)

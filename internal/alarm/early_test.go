@@ -219,3 +219,27 @@ func TestEarlyBeforeTheWatermark(t *testing.T) {
 	ev.now = 1200
 	equal(t, "transitions when it is back", l.run(1090, 1300), []string{`1140 pool{} ALARM->OK`})
 }
+
+// Many rules of that kind are not all looked at each time.
+func TestEarlyLooksAreBounded(t *testing.T) {
+	ev := &logLines{at: []int{310, 311, 312, 330}}
+	var rules []alarm.Rule
+	for i := range 100 {
+		rules = append(rules, alarm.Rule{Name: fmt.Sprintf("pool %02d", i), Logs: &alarm.Search{Query: "exhausted"}, Compare: &alarm.Compare{Op: alarm.Above, Threshold: 3},
+			Period: alarm.Duration(5 * time.Minute), EvaluationPeriods: 1})
+	}
+	e := newEvaluator(t, &table{}, openState(t), alarm.Options{Rules: rules, Events: ev, Delay: -1})
+	fired := map[int]int{}
+	for ev.now = 0; ev.now <= 600; ev.now += 5 {
+		got, err := e.Evaluate(t.Context(), simStart.Add(time.Duration(ev.now)*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tr := range got {
+			if tr.Alarm.State == model.StateAlarm {
+				fired[ev.now]++
+			}
+		}
+	}
+	equal(t, "alarms by second", fired, map[int]int{350: 20, 355: 20, 360: 20, 365: 20, 370: 20})
+}

@@ -530,13 +530,13 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 	}
 	out = e.reconcile(t, at)
 	evaluated = len(out) > 0
-	quiet := e.opts.Sources.silent(t.name, at)
+	quiet, left := e.opts.Sources.silent(t.name, at), maxEarly
 	for _, name := range slices.Sorted(maps.Keys(t.watches)) {
 		w := t.watches[name]
 		if w.composite != nil || w.reported {
 			continue
 		}
-		transitions, looked, err := e.evaluateDue(ctx, t, w, quiet, at)
+		transitions, looked, err := e.evaluateDue(ctx, t, w, quiet, at, &left)
 		if ctx.Err() != nil { // which says nothing about the rule
 			t.pending = append(t.pending, out...)
 			return out, evaluated, ctx.Err()
@@ -587,7 +587,7 @@ func (e *Evaluator) evaluate(ctx context.Context, t *tenant, at time.Time) (out 
 
 // evaluateDue evaluates a rule if a period of it is over and has come whole, and looks whether it goes off early. It tells
 // whether there was anything to evaluate.
-func (e *Evaluator) evaluateDue(ctx context.Context, t *tenant, w *watch, quiet *silences, at time.Time) (out []model.Transition, looked bool, err error) {
+func (e *Evaluator) evaluateDue(ctx context.Context, t *tenant, w *watch, quiet *silences, at time.Time, left *int) (out []model.Transition, looked bool, err error) {
 	if slot, due := w.due(at, e.opts.Delay); due {
 		looked = true
 		st := e.opts.Sources.of(t.name, w.keys, at, quiet)
@@ -600,7 +600,7 @@ func (e *Evaluator) evaluateDue(ctx context.Context, t *tenant, w *watch, quiet 
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	early, err := w.evaluateEarly(ctx, sources{e.opts.Metrics, e.opts.Events}, at, e.opts.Delay)
+	early, err := w.evaluateEarly(ctx, sources{e.opts.Metrics, e.opts.Events}, at, e.opts.Delay, left)
 	return append(out, early...), looked || len(early) > 0 || err != nil, err
 }
 

@@ -80,7 +80,9 @@ type sender struct {
 }
 
 // NewSources makes a Sources that knows nothing.
-func NewSources() *Sources { return &Sources{tenants: map[string]map[string]*source{}, looked: map[string]time.Time{}} }
+func NewSources() *Sources {
+	return &Sources{tenants: map[string]map[string]*source{}, looked: map[string]time.Time{}}
+}
 
 // Scraped tells where to ask how the targets that triage scrapes fare. They are the default tenant's.
 func (s *Sources) Scraped(targets func() []Target) {
