@@ -122,7 +122,7 @@ type app struct {
 	tap       *record.Tap
 	sink      ingest.Sink // the pipeline, and the tap behind it
 	scrape    *scrape.Scraper
-	sources   *alarm.Sources // nil in a replay, where time passes otherwise
+	sources   *alarm.Sources // nil where no alarms are judged
 	alarms    *alarm.Evaluator
 	incidents *incident.Manager
 	diagnose  *diagnose.Diagnoser
@@ -440,7 +440,7 @@ func (a *app) makePipeline(instance string, p *processes) (*derive.Deriver, erro
 		return nil, fmt.Errorf("load log templates: %w", err)
 	}
 	a.pipeline = ingest.NewPipeline(ingest.Options{
-		Events: a.events, Metrics: a.metrics, State: a.state, Deriver: watched{deriver, p, a.sources},
+		Events: a.events, Metrics: a.metrics, State: a.state, Deriver: watched{deriver, p, a.sources, a.now},
 		MaxInFlight: int64(a.Config.Ingest.MaxInFlight), Registerer: a.registry, Logger: a.Logger,
 	})
 	return deriver, nil

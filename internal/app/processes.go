@@ -80,6 +80,7 @@ type watched struct {
 	ingest.Deriver
 	*processes
 	sources *alarm.Sources // nil where nobody waits for them
+	now     func() time.Time
 }
 
 // inside are the sources of batches that triage makes by itself.
@@ -89,7 +90,7 @@ func (w watched) Observe(b *model.Batch) {
 	w.observe(b)
 	w.Deriver.Observe(b)
 	if w.sources != nil && !slices.Contains(inside, b.Source) {
-		w.sources.Observe(b.Tenant, b.Source, time.Now(), brought(b))
+		w.sources.Observe(b.Tenant, b.Source, w.now(), brought(b))
 	}
 }
 

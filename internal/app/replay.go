@@ -154,6 +154,7 @@ func (p *replay) open(ctx context.Context, h record.Header) (err error) {
 	if err := p.app.openStores(ctx); err != nil {
 		return err
 	}
+	p.app.sources = alarm.NewSources()
 	if p.watch, err = p.app.makeJudges(ctx); err != nil {
 		return err
 	}
