@@ -87,6 +87,18 @@ func TestACalledServiceOfWhichNothingIsHeard(t *testing.T) {
 	}
 }
 
+// A service that sends its spans another way from some time on is heard of.
+func TestAServiceThatMovesToAnotherSource(t *testing.T) {
+	m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(0, 0)}
+	l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order"), calls: []string{"cart"}}
+	l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{stopped("no traffic", callsRate)}, Delay: -1, Sources: l.sources})
+	l.run(0, 1000)
+	l.sends = map[string][]string{"otlp/order": {alarm.SpansKey}, "zipkin/cart": {alarm.SpansKey}}
+	equal(t, "transitions", l.run(1000, 2000), []string(nil))
+	m.silent = off(2000, 3000, "cart")
+	equal(t, "when it falls silent there", l.run(2000, 2200, "zipkin/cart"), []string{`2100 source down{source="zipkin"} OK->ALARM`})
+}
+
 // What was judged before a silence was known for one is taken back.
 func TestAnAlarmOfASilenceIsTakenBack(t *testing.T) {
 	m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(1000, 1600, "cart")}

@@ -179,11 +179,19 @@ type Answers struct {
 func (s *Sources) Answered(tenant, service string, a Answers, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var senders []*sender
+	heard := false // by one of the sources, whichever it sends to by now
 	for _, src := range s.tenants[tenant] {
-		from := src.senders[service]
+		if from := src.senders[service]; from != nil && from.spans.batches > 0 {
+			senders = append(senders, from)
+			heard = heard || at.Sub(from.spans.last) <= from.spans.hold()
+		}
+	}
+	for _, from := range senders {
 		switch {
-		case from == nil || from.spans.batches == 0:
-		case a.Failed > 0:
+		case heard && from.spans.held(at): // it moved
+			from.spans, from.improbable = pulse{}, 0
+		case a.Failed > 0 || heard:
 			from.improbable = 0
 		default:
 			from.answered = at
