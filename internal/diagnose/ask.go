@@ -142,10 +142,11 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 	d.untraced(ctx, tenant, s, f, counts, locate.Unanswered(bad, normal), peers)
 	badProfiles, normalProfiles := locate.Profiles(bad, peers), locate.Profiles(normal, peers)
 	f.Where = locate.Sum(badProfiles, normalProfiles)
+	f.Origins = locate.Origins(badProfiles)
 	if out.telemetry.OrphanSpans > holed {
 		f.Where = locate.Pool(f.Where, bad, normal, peers, s.service)
+		f.MoveLost()
 	}
-	f.Origins = locate.Origins(badProfiles)
 	f.MoveUnreached()
 	f.MoveImpatient()
 	f.Sampled = len(badProfiles)

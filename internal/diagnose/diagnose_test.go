@@ -260,7 +260,7 @@ func TestAgain(t *testing.T) {
 // TestLostSpans holds that a verdict finds its place although nearly half of the spans that are not a trace's first are lost.
 func TestLostSpans(t *testing.T) {
 	for _, s := range scenarios {
-		if !slices.Contains([]string{"network-delay", "slow-code", "slow-remote"}, s.name) {
+		if !slices.Contains([]string{"network-delay", "slow-code", "slow-remote", "failing-code"}, s.name) {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

@@ -285,6 +285,20 @@ func TestMoveImpatient(t *testing.T) {
 	}
 }
 
+// TestMoveLost holds that failures belong to the deepest place at which enough of them are seen to begin.
+func TestMoveLost(t *testing.T) {
+	f := explain.Facts{
+		Origins: []locate.OriginCount{{Entity: "edge:web->cart", Count: 9}, {Entity: "service:web", Count: 6}, {Entity: "service:cart", Count: 4},
+			{Entity: "database:cartdb", Count: 1}, {Entity: "service:mail", Count: 1}},
+		EdgesNow: []store.EdgeStat{{From: "web", To: "cart", Kind: store.EdgeCall}, {From: "cart", To: "cartdb", Kind: store.EdgeDatabase}},
+	}
+	f.MoveLost()
+	want := []locate.OriginCount{{Entity: "service:cart", Count: 19}, {Entity: "database:cartdb", Count: 1}, {Entity: "service:mail", Count: 1}}
+	if d := cmp.Diff(want, f.Origins); d != "" {
+		t.Error(d)
+	}
+}
+
 func waited(o locate.OriginCount, seconds float64) locate.OriginCount {
 	o.Waited, o.AwaitedOf = seconds, o.Entity
 	return o

@@ -61,6 +61,70 @@ func (f *Facts) impatient(o *locate.OriginCount) bool {
 	return usual.Count > 0 && o.Waited/float64(o.GaveUp) < 2*usual.ClientMean
 }
 
+// MoveLost moves failures to where others of the same requests begin deeper. It is for traces of which many spans are lost: a
+// service fails whenever what it calls fails, and where the spans of that call are lost it looks as if it failed by itself.
+func (f *Facts) MoveLost() {
+	total := 0
+	for _, o := range f.Origins {
+		total += o.Count
+	}
+	moved := make([]model.Entity, len(f.Origins))
+	for i, o := range f.Origins {
+		below := f.below(o.Entity)
+		for _, deeper := range f.Origins { // the most frequent first
+			if deeper.Entity != o.Entity && below[deeper.Entity] && float64(deeper.Count) >= seenBelow*float64(total) {
+				moved[i] = deeper.Entity
+				below = f.below(deeper.Entity)
+			}
+		}
+	}
+	for i, e := range moved {
+		if e != "" {
+			f.Origins[i].Entity = e
+		}
+	}
+	f.joinOrigins()
+}
+
+// seenBelow is the part of the failures that is still seen where they begin, though half of the spans of the way are lost.
+const seenBelow = 0.15
+
+// below is all that a service, or the called side of an edge, asks directly or not.
+func (f *Facts) below(e model.Entity) map[model.Entity]bool {
+	out := map[model.Entity]bool{}
+	var queue []string
+	switch e.Kind() {
+	case "service":
+		queue = []string{e.Name()}
+	case "edge":
+		_, to := e.Ends()
+		queue = []string{to}
+		out[model.ServiceEntity(to)] = true
+	}
+	for seen := map[string]bool{}; len(queue) > 0; queue = queue[1:] {
+		if seen[queue[0]] {
+			continue
+		}
+		seen[queue[0]] = true
+		for _, x := range slices.Concat(f.EdgesNow, f.EdgesUsual) {
+			if x.From != queue[0] {
+				continue
+			}
+			switch x.Kind {
+			case store.EdgeCall:
+				queue = append(queue, x.To)
+				out[model.EdgeEntity(x.From, x.To)], out[model.ServiceEntity(x.To)] = true, true
+			case store.EdgeDatabase:
+				out[model.DatabaseEntity(x.To)] = true
+			case store.EdgeRemote:
+				out[model.RemoteEntity(x.To)] = true
+			}
+		}
+	}
+	delete(out, e)
+	return out
+}
+
 // joinOrigins makes one row of those of one entity, and puts the most frequent first.
 func (f *Facts) joinOrigins() {
 	slices.SortStableFunc(f.Origins, func(a, b locate.OriginCount) int { return cmp.Compare(a.Entity, b.Entity) })

@@ -273,3 +273,12 @@ func answered(s *model.Span) bool {
 	}
 	return true
 }
+
+// passes tells whether an answer may be that of somebody on the way, a proxy or a gateway, who did not reach the other side.
+func passes(s *model.Span) bool {
+	switch s.Attrs.First("http.response.status_code", "http.status_code") {
+	case "502", "503", "504":
+		return true
+	}
+	return false
+}

@@ -80,6 +80,11 @@ func (t *tree) origin(i int, peers Peers) Origin {
 	switch {
 	case c < 0:
 		o.Unanswered = !answered(s)
+		if o.Entity.Kind() == "edge" && !o.Unanswered && !passes(s) {
+			// The span of the other side is lost, but its answer came.
+			_, to := o.Entity.Ends()
+			o.Entity, o.Service = model.ServiceEntity(to), to
+		}
 		return o
 	case answered(s):
 		// The callee answered with a failure that it didn't mark on its own span.
