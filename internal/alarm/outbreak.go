@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"triage/internal/model"
 )
 
 // The rule and the labels of alarms on sources and senders that fell silent, and who judges them.
 const (
-	SourceDown   = "source down"
+	SourceDown   = model.RuleSourceDown
 	SourceLabel  = "source"
 	SenderLabel  = "sender"
 	SourceTriage = "triage"

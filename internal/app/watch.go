@@ -22,8 +22,8 @@ const (
 	watchDelay = 500 * time.Millisecond
 )
 
-// revisions are the ages of an open incident, or of one that was opened again, at which its verdict is made again; past the last it stands until the
-// incident resolves.
+// revisions are the ages of the trouble of an open incident at which its verdict is made again; past the last it stands until
+// the incident resolves, or until something else goes wrong.
 var revisions = []time.Duration{
 	0, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 }
@@ -44,10 +44,35 @@ type watch struct {
 	tell func(model.Incident)
 }
 
+// afresh is the age of an incident from which another alarm is new trouble, rather than more of the same.
+const afresh = time.Minute
+
 // followed is an open incident and how far its verdict has come.
 type followed struct {
 	model.Incident
-	made int // of revisions, also those that said nothing new
+	from time.Time // when its trouble began, or when more came; zero while all that is wrong is telemetry that does not come
+	made int       // of revisions since then, also those that said nothing new
+}
+
+// update takes in how the incident stands now.
+func (f *followed) update(inc model.Incident, at time.Time) {
+	was, now := alarmed(f.Incident), alarmed(inc)
+	more := slices.ContainsFunc(now, func(id string) bool { return !slices.Contains(was, id) })
+	if len(now) > 0 && (f.from.IsZero() || more && at.Sub(f.from) >= afresh) {
+		f.from, f.made = at, 0
+	}
+	f.Incident = inc
+}
+
+// alarmed are the alarms of an incident's trouble that last.
+func alarmed(inc model.Incident) (ids []string) {
+	inc, _ = inc.Troubled()
+	for _, a := range inc.Alarms {
+		if a.State == model.StateAlarm {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids
 }
 
 // newWatch goes on with the incidents that were open when the last process stopped.
@@ -58,7 +83,11 @@ func newWatch(ctx context.Context, w watch) (*watch, error) {
 		return nil, err
 	}
 	for _, inc := range list {
-		w.open[key(inc)] = &followed{Incident: inc}
+		f := &followed{Incident: inc}
+		if troubled, ok := inc.Troubled(); ok {
+			f.from, _ = troubled.Episode()
+		}
+		w.open[key(inc)] = f
 	}
 	return &w, nil
 }
@@ -95,13 +124,13 @@ func (w *watch) tick(ctx context.Context, at time.Time) error {
 		}
 	}
 	for _, f := range w.inOrder() {
-		since, _ := f.Episode()
-		if f.made < len(revisions) && at.Sub(since) >= revisions[f.made] {
-			for f.made < len(revisions) && at.Sub(since) >= revisions[f.made] {
-				f.made++
-			}
-			w.judge(ctx, f.Incident, at)
+		if f.from.IsZero() || f.made == len(revisions) || at.Sub(f.from) < revisions[f.made] {
+			continue
 		}
+		for f.made < len(revisions) && at.Sub(f.from) >= revisions[f.made] {
+			f.made++
+		}
+		w.judge(ctx, f.Incident, at)
 	}
 	return failed
 }
@@ -124,12 +153,14 @@ func (w *watch) follow(ctx context.Context, inc model.Incident, at time.Time) {
 		w.judge(ctx, inc, at)
 	case known:
 		regrouped := !inc.RegroupedAt.Equal(f.RegroupedAt)
-		f.Incident = inc
+		f.update(inc, at)
 		if regrouped { // its verdict was about other alarms
 			w.judge(ctx, inc, at)
 		}
 	default:
-		w.open[k] = &followed{Incident: inc}
+		f := &followed{}
+		f.update(inc, at)
+		w.open[k] = f
 		w.log.Info("incident opened", "incident", inc.ID, "title", inc.Title)
 	}
 }
@@ -143,8 +174,11 @@ func (w *watch) inOrder() []*followed {
 	return list
 }
 
-// judge makes a verdict and keeps it if it says anything new.
+// judge makes a verdict and keeps it if it says anything new. Of telemetry that does not come the alarm says all there is.
 func (w *watch) judge(ctx context.Context, inc model.Incident, at time.Time) {
+	if _, ok := inc.Troubled(); !ok {
+		return
+	}
 	if err := w.revise(ctx, inc, at); err != nil && ctx.Err() == nil {
 		w.log.Error("diagnose", "incident", inc.ID, "error", err)
 	}

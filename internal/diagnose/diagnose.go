@@ -115,6 +115,11 @@ func (d *Diagnoser) Diagnose(ctx context.Context, req Request, at time.Time) (mo
 	if req.Incident != nil && req.Incident.Tenant != "" {
 		req.Tenant = req.Incident.Tenant
 	}
+	if req.Incident != nil {
+		if troubled, ok := req.Incident.Troubled(); ok {
+			req.Incident = &troubled
+		}
+	}
 	ctx, missing := store.AllowPartial(ctx)
 	if len(req.Normal) > 0 {
 		return d.compare(ctx, req, at, missing)

@@ -55,6 +55,7 @@ var sentences = map[string]phrase{
 	// Edges and dependencies.
 	"edge_wait":       {"A call {0} spends {1} on the way, usually {2}.", "{0} 호출이 네트워크에서 {1} 걸립니다(평소 {2})."},
 	"edge_stalls":     {"Some calls {0} stall: {1} on the way on average, {2} in the middle.", "일부 {0} 호출이 멈춥니다: 네트워크 평균 {1}, 중앙값 {2}."},
+	"calls_fail":      {"{1} of the calls to {0} fail, usually {2}; requests go on without.", "{0} 호출의 {1}가 실패합니다(평소 {2}). 요청은 그 없이 계속됩니다."},
 	"server_usual":    {"{0} itself answers in {1}, usually {2}.", "{0} 자체의 처리 시간은 {1}입니다(평소 {2})."},
 	"database_slow":   {"A call to {0} takes {1}, usually {2}.", "{0} 호출 한 번이 {1} 걸립니다(평소 {2})."},
 	"database_usual":  {"A call to {0} takes {1} (usual {2}): the time passes before the query.", "{0} 호출은 {1}입니다(평소 {2}). 시간은 쿼리 이전에 소요됩니다."},

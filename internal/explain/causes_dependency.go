@@ -70,8 +70,12 @@ func outages(f *Facts) (cases []Case) {
 	for _, e := range f.Entities("") {
 		target := e
 		failed, all := f.unanswered(e)
+		fails := ramp(float64(failed)/float64(max(1, all)), 0.15, 0.5)
 		switch e.Kind() {
 		case "database", "remote", "queue":
+			if all == 0 {
+				fails = f.doneWithout(e)
+			}
 		case "service":
 			// Of one that sends no spans only its callers could tell that it answers; one that logs or counts is there.
 			if _, ok := f.Untraced[e.Name()]; !ok {
@@ -87,12 +91,12 @@ func outages(f *Facts) (cases []Case) {
 		default:
 			continue
 		}
-		if failed == 0 {
+		if fails == 0 {
 			continue
 		}
 		c := Case{Cause: model.Cause{Class: model.ClassDependency, Entity: target}}
 		c.Required = []Sign{
-			{"fails", ramp(float64(failed)/float64(max(1, all)), 0.15, 0.5), f.outageEvidence(e, target)},
+			{"fails", fails, f.outageEvidence(e, target)},
 			{"failing", max(f.Failing, f.Slow), nil},
 			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
 		}
@@ -133,17 +137,35 @@ func (f *Facts) unanswered(e model.Entity) (at, all int) {
 	return at, all
 }
 
-// edgeFailures is the share of failed calls to an entity, by all its users, now against before.
+// doneWithout is how surely an entity is down whose callers do without it: its calls fail, most of them, and no request does.
+func (f *Facts) doneWithout(e model.Entity) float64 { return ramp(f.callsFail(e), 0.4, 0.7) }
+
+// edgeFailures tells how many calls to an entity fail.
 func (f *Facts) edgeFailures(e model.Entity) Sign {
-	var worst float64
+	return Sign{"calls fail", ramp(f.callsFail(e), 0.1, 0.4), nil}
+}
+
+// callsFail is the share of failed calls to an entity above the usual.
+func (f *Facts) callsFail(e model.Entity) float64 {
+	now, usual := f.failed(e)
+	return max(0, now-usual)
+}
+
+// failed is the share of failed calls to an entity now and before, of the user that fares worst.
+func (f *Facts) failed(e model.Entity) (now, usual float64) {
 	name := e.Name()
 	if u, ok := f.Untraced[name]; ok && e.Kind() == "service" {
 		name = u.Host
 	}
+	worse := func(a, b float64) {
+		if a-b > now-usual {
+			now, usual = a, b
+		}
+	}
 	for _, s := range f.EdgesNow {
 		if s.To == name && s.Count > 0 {
 			_, before := f.Edge(s.From, s.To, s.Kind)
-			worst = max(worst, float64(s.Errors)/float64(s.Count)-ratio(float64(before.Errors), float64(before.Count), 1))
+			worse(float64(s.Errors)/float64(s.Count), ratio(float64(before.Errors), float64(before.Count), 1))
 		}
 	}
 	for _, o := range f.Origins {
@@ -153,11 +175,11 @@ func (f *Facts) edgeFailures(e model.Entity) Sign {
 		// Where no connection can be made there are no calls that could fail.
 		for _, s := range f.EdgesUsual {
 			if s.To == name {
-				worst = max(worst, f.silence(s))
+				worse(f.silence(s), 0)
 			}
 		}
 	}
-	return Sign{"calls fail", ramp(worst, 0.1, 0.4), nil}
+	return now, usual
 }
 
 // alive is what a service receives now, as a part of what it usually receives.
@@ -178,7 +200,11 @@ func slowRemotes(f *Facts) (cases []Case) {
 		}
 		c.Supporting = []Sign{{"most", ramp(f.Blame(e), 0.5, 0.9), nil}}
 		failed, all := f.unanswered(e)
-		c.Contradicting = []Sign{{"retries", 0.9 * f.storm(e), nil}, {"fails", 0.8 * ramp(float64(failed)/float64(max(1, all)), 0.3, 0.7) * f.Failing, nil}}
+		fails := ramp(float64(failed)/float64(max(1, all)), 0.3, 0.7) * f.Failing
+		if all == 0 {
+			fails = f.doneWithout(e)
+		}
+		c.Contradicting = []Sign{{"retries", 0.9 * f.storm(e), nil}, {"fails", 0.8 * fails, nil}}
 		for _, s := range f.Users(e) {
 			c.Contradicting = append(c.Contradicting, Sign{"change", 0.6 * f.changed(s), nil})
 		}

@@ -57,6 +57,10 @@ func (f *Facts) outageEvidence(e, target model.Entity) *model.Evidence {
 	if ev != nil && target != e {
 		ev.Entity = target
 	}
+	if ev == nil {
+		now, usual := f.failed(e)
+		return f.compare("calls_fail", "edge", target, now, usual, "ratio", Name(target), Percent(now), Percent(usual))
+	}
 	return ev
 }
 

@@ -337,6 +337,31 @@ func (i *Incident) Episode() (since time.Time, alarms []Alarm) {
 	return i.ReopenedAt, alarms
 }
 
+// RuleSourceDown is the rule of alarms on telemetry that no longer comes.
+const RuleSourceDown = "source down"
+
+// Troubled is the incident with those of its alarms alone that tell of trouble in the system, rather than of telemetry that
+// no longer comes; false if it has no others.
+func (i *Incident) Troubled() (Incident, bool) {
+	out := *i
+	out.Alarms = nil
+	var onset time.Time
+	for _, a := range i.Alarms {
+		if a.Rule == RuleSourceDown {
+			continue
+		}
+		out.Alarms = append(out.Alarms, a)
+		if onset.IsZero() || !a.Onset.IsZero() && a.Onset.Before(onset) {
+			onset = a.Onset
+		}
+	}
+	if len(out.Alarms) < len(i.Alarms) {
+		out.Onset = onset
+	}
+	_, alarms := out.Episode()
+	return out, len(alarms) > 0
+}
+
 // Template is a form that log bodies of one service share.
 type Template struct {
 	// ID is the hash of the template's first form, so that it survives restarts and refinement.
