@@ -118,7 +118,7 @@ func (s *sender) down(source string, at time.Time, q *silences) bool {
 
 // since is when something was heard of a sender last.
 func (s *sender) since() time.Time {
-	if s.metrics.last.IsZero() || s.spans.batches >= steady && s.improbable >= doubt {
+	if s.metrics.last.IsZero() || s.spans.steady() && s.improbable >= doubt {
 		return s.spans.last
 	}
 	return s.metrics.last

@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	// steady is how many batches must have come from a source before its silence means anything.
-	steady = 20
+	// steady is how many batches must have come from a source, and steadyFor for how long, before its silence means anything:
+	// what was sent at once was all there was.
+	steady    = 20
+	steadyFor = 2 * time.Minute
 	// When nothing has come from a source for half as long again as the longest pause that it makes, rules wait at its watermark.
 	// It is late after lateFactor times that pause: what lies in between was not seen. It is silent, which is an alarm, after
 	// silentFactor times. All are the least times at least.
@@ -49,7 +51,11 @@ func (p *pulse) beat(at time.Time, settled time.Duration) {
 	switch {
 	case p.batches >= steady && pause > p.late():
 		p.silence = store.Window{From: p.last, To: at.Add(settled)}
-		if pause > p.silent() {
+		switch {
+		case pause <= p.silent():
+		case p.steady():
+			p.begun = at.Add(-steadyFor) // it is what it was
+		default:
 			p.begun = at
 		}
 	case p.batches < steady || pause < p.silent():
@@ -73,12 +79,15 @@ func (p *pulse) pass(length time.Duration) {
 }
 
 // held tells whether to wait for it.
-func (p *pulse) held(at time.Time) bool { return p.batches >= steady && at.Sub(p.last) > p.hold() }
+func (p *pulse) held(at time.Time) bool { return p.steady() && at.Sub(p.last) > p.hold() }
+
+// steady tells whether a silence of it would mean something.
+func (p *pulse) steady() bool { return p.batches >= steady && p.last.Sub(p.begun) >= steadyFor }
 
 // missed tells whether its silence is an alarm: not when it is no longer expected.
 func (p *pulse) missed(at time.Time) bool {
 	silence := at.Sub(p.last)
-	return p.batches >= steady && silence > p.silent() && silence <= forgetAfter
+	return p.steady() && silence > p.silent() && silence <= forgetAfter
 }
 
 // improbability is how improbable it is, in decades, that what comes so likely does not.

@@ -97,8 +97,9 @@ func (s *Sources) Observe(tenant, name string, at time.Time, brought iter.Seq2[s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	src := s.source(tenant, name)
+	was := src.steady()
 	src.beat(at, settle)
-	src.changed = src.changed || src.batches == steady
+	src.changed = src.changed || src.steady() != was
 	for who, key := range brought {
 		from := src.sender(who)
 		if from != nil && from.heard(key, at) {
@@ -160,10 +161,10 @@ func (s *sender) heard(key string, at time.Time) bool {
 }
 
 // remembered tells of which signals a silence would mean something.
-func (s *sender) remembered() [2]bool { return [2]bool{s.spans.batches >= steady, s.established()} }
+func (s *sender) remembered() [2]bool { return [2]bool{s.spans.steady(), s.established()} }
 
 func (s *sender) established() bool {
-	return s.metrics.batches >= steady && s.metrics.last.Sub(s.metrics.begun) >= established
+	return s.metrics.steady() && s.metrics.last.Sub(s.metrics.begun) >= established
 }
 
 // Answers is what others' calls tell of a service that answers them.
@@ -455,7 +456,7 @@ func (s *Sources) save(ctx context.Context, state store.State, tenant string) er
 	s.mu.Lock()
 	var docs []store.Document
 	for name, src := range s.tenants[tenant] {
-		if !src.changed || src.batches < steady || name == SourceScrape {
+		if !src.changed || !src.steady() || name == SourceScrape {
 			continue
 		}
 		b, err := json.Marshal(src.stored())
@@ -489,7 +490,7 @@ func (s *source) stored() storedSource {
 		if from.outbreak != "" {
 			t.Down = from.since()
 		}
-		if from.spans.batches >= steady {
+		if from.spans.steady() {
 			t.Spans = max(from.spans.pause, 1)
 		}
 		if from.established() {

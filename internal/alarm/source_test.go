@@ -176,7 +176,7 @@ func TestAnotherSourceSendsTheSame(t *testing.T) {
 // A source that seldom sends is silent later, and one that has only begun says nothing by its silence.
 func TestHowLongIsSilent(t *testing.T) {
 	m := &table{}
-	for _, c := range []struct{ batches, pause, want int }{{40, 60, 610}, {40, 1, 70}, {15, 10, 0}} {
+	for _, c := range []struct{ batches, pause, want int }{{40, 60, 610}, {140, 1, 70}, {15, 10, 0}, {60, 1, 0}} {
 		sources := alarm.NewSources()
 		e := newEvaluator(t, m, openState(t), alarm.Options{Delay: -1, Sources: sources})
 		at := simStart
@@ -196,6 +196,43 @@ func TestHowLongIsSilent(t *testing.T) {
 		}
 		if fired != c.want {
 			t.Errorf("%d batches, one each %d s: silent after %d s, want %d", c.batches, c.pause, fired, c.want)
+		}
+	}
+}
+
+// What is sent at once, now and then, is no source that could fall silent; one that flaps stays one.
+func TestBurstsAndFlapping(t *testing.T) {
+	run := func(burst, pause, times int) (fired int) {
+		sources := alarm.NewSources()
+		e := newEvaluator(t, &table{}, openState(t), alarm.Options{Delay: -1, Sources: sources})
+		at := simStart
+		for range times {
+			for s := range burst + pause {
+				at = at.Add(time.Second)
+				if s < burst {
+					sources.Observe(model.DefaultTenant, "x", at, each("", []string{"up"}))
+				}
+				if s%10 != 0 {
+					continue
+				}
+				got, err := e.Evaluate(t.Context(), at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, tr := range got {
+					if tr.Alarm.State == model.StateAlarm {
+						fired++
+					}
+				}
+			}
+		}
+		return fired
+	}
+	for name, c := range map[string]struct{ burst, pause, times, want int }{
+		"a minute each hour": {60, 3600, 3, 0}, "an outage": {600, 120, 1, 1}, "flapping": {150, 90, 4, 4},
+	} {
+		if got := run(c.burst, c.pause, c.times); got != c.want {
+			t.Errorf("%s: %d alarms, want %d", name, got, c.want)
 		}
 	}
 }
