@@ -62,6 +62,14 @@ func (fakeEvents) Logs(_ context.Context, q store.Query) (store.Page[model.LogRe
 	return store.Page[model.LogRecord]{Rows: []model.LogRecord{line}, More: true}, nil
 }
 
+func (fakeEvents) LogCounts(_ context.Context, q store.CountQuery) ([]store.CountStat, error) {
+	return []store.CountStat{{At: q.From, By: []string{"cart", "error"}, Count: 3}, {At: q.From.Add(q.Step), By: []string{"cart", "info"}, Count: 40}}, nil
+}
+
+func (fakeEvents) SpanCounts(_ context.Context, q store.CountQuery) ([]store.CountStat, error) {
+	return []store.CountStat{{At: q.From, Count: 9, Errors: 1, Mean: 0.2, Quantile: q.Quantile}}, nil
+}
+
 func (fakeEvents) Spans(context.Context, store.Query) (store.Page[model.Span], error) {
 	return store.Page[model.Span]{Rows: []model.Span{span}, Partial: "one block cannot be read"}, nil
 }
@@ -370,6 +378,11 @@ var calls = []struct {
 	{"templates", "GET", "/api/v1/templates?service=cart", "", "", 200},
 	{"templates-turned-around", "GET", "/api/v1/templates?before_from=2026-03-04T05:00:00Z&before_to=2026-03-04T04:00:00Z", "", "", 400},
 	{"logs", "GET", "/api/v1/logs?q=item&limit=1", "", "", 200},
+	{"log-counts", "GET", "/api/v1/logs/counts?q=item&by=service,level&from=2026-03-04T04:06:07Z&to=2026-03-04T05:06:07Z", "", "", 200},
+	{"log-counts-by-too-much", "GET", "/api/v1/logs/counts?by=a,b,c,d,e", "", "", 400},
+	{"log-counts-of-relations", "GET", "/api/v1/logs/counts?q=child(a,b)", "", "", 400},
+	{"log-counts-too-fine", "GET", "/api/v1/logs/counts?step=1ms", "", "", 400},
+	{"span-counts", "GET", "/api/v1/spans/counts?quantile=0.99&step=30m&from=2026-03-04T04:06:07Z&to=2026-03-04T05:06:07Z", "", "", 200},
 	{"logs-bad-query", "GET", "/api/v1/logs?q=level%3A%5B1", "", "", 400},
 	{"logs-too-slow", "GET", "/api/v1/logs?q=slow", "", "", 504},
 	{"logs-turned-around", "GET", "/api/v1/logs?from=2026-03-04T00:00:00Z&to=2026-03-03T00:00:00Z", "", "", 400},

@@ -70,6 +70,8 @@ func (s *server) routes(a huma.API) {
 	get(a, "/api/v1/difference", "Attributes that set some of an operation's spans apart from the rest", s.difference)
 	get(a, "/api/v1/templates", "Log lines by template, in a range and before it", s.templates)
 	get(a, "/api/v1/logs", "Search log records, newest first", s.logs)
+	get(a, "/api/v1/logs/counts", "How many log records match, in steps of time and by fields", s.logCounts)
+	get(a, "/api/v1/spans/counts", "How many spans match, in steps of time and by fields, and how long they took", s.spanCounts)
 	get(a, "/api/v1/spans", "Search spans, newest first", s.spans)
 	get(a, "/api/v1/errors", "Exceptions grouped by type and stack across services, those seen last first", s.exceptions)
 	get(a, "/api/v1/errors/{id}", "One group of exceptions with a stack", s.exception)
