@@ -61,6 +61,19 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await new TracePage(page).tree().waitFor();
   });
 
+  test('log lines of each level over the whole range, in columns of choice', async () => {
+    const logs = new LogsPage(page);
+    await logs.open({ ...range, q: 'service:inventory' });
+    await page.getByRole('img', { name: /^lines by level, over the whole range: error [1-9]/ }).waitFor();
+    await page.getByRole('combobox', { name: 'Columns' }).click();
+    await page.getByRole('option', { name: 'user.id' }).click();
+    await page.keyboard.press('Escape');
+    await logs.lines().first().getByTitle(/^user\.id: /).waitFor();
+    expect(new URL(page.url()).searchParams.get('cols')).toContain('user.id');
+    await page.reload();
+    await logs.lines().first().getByTitle(/^user\.id: /).waitFor();
+  });
+
   test('patterns of log lines: new ones come first', async () => {
     const logs = new LogsPage(page);
     await logs.open({ from: '2026-11-23T01:24:48Z', to: range.to, view: 'templates' });
@@ -68,6 +81,21 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await first.getByText('+ new').waitFor();
     await first.getByRole('link').click();
     await logs.lines().first().waitFor();
+  });
+
+  test('a trace as a flame: one operation by itself, and back', async () => {
+    const incident = new IncidentPage(page);
+    await incident.open('INC-1');
+    await incident.badTrace().click();
+    await new TracePage(page).tree().waitFor();
+    await page.getByText('Flame', { exact: true }).click();
+    const box = page.getByRole('button', { name: /^inventory / }).first();
+    await box.click();
+    await new TracePage(page).detail().getByRole('heading', { name: 'inventory' }).waitFor();
+    await box.click();
+    await page.getByRole('button', { name: 'The whole trace' }).click();
+    await page.getByRole('button', { name: /^storefront / }).first().waitFor();
+    expect(new URL(page.url()).searchParams.get('view')).toBe('flame');
   });
 
   test('a box over the heatmap to attribute comparison', async () => {
@@ -168,6 +196,31 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await alarms.rule('failing calls').getByRole('button', { name: 'Remove' }).click();
     await alarms.rule('failing calls').getByRole('button', { name: 'Remove, really?' }).click();
     await expect.poll(() => alarms.rule('failing calls').count()).toBe(0);
+  });
+
+  test('an objective: what is left of its budget, and when it was used up', async () => {
+    const counted = (labels: string) => ({ metricSource: { spec: { query: `sum(traces_span_metrics_calls_total{service_name="storefront"${labels}})` } } });
+    await program.put('/api/v1/slos', {
+      apiVersion: 'openslo/v1',
+      kind: 'SLO',
+      metadata: { name: 'pages' },
+      spec: {
+        service: 'storefront',
+        indicator: { spec: { ratioMetric: { counter: true, bad: counted(',status_code="STATUS_CODE_ERROR"'), total: counted('') } } },
+        timeWindow: [{ duration: '30d', isRolling: true }],
+        budgetingMethod: 'Occurrences',
+        objectives: [{ target: 0.99 }],
+      },
+    });
+    const alarms = new AlarmsPage(page);
+    await alarms.open(range);
+    await page.getByText('Objectives', { exact: true }).click();
+    const row = page.getByRole('table', { name: 'Objectives' }).getByRole('row', { name: /^pages/ });
+    await row.getByText('99 %').first().waitFor();
+    await row.getByRole('button', { name: 'pages' }).click();
+    await page.getByRole('img', { name: 'pages: Burn rate' }).waitFor();
+    await page.reload();
+    await page.getByRole('img', { name: 'pages: Burn rate' }).waitFor();
   });
 
   test('a config error is shown, and goes when it is mended', async () => {

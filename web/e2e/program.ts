@@ -14,6 +14,8 @@ export interface Program {
   otlp: string;
   /** Writes another configuration and has it read. */
   configure: (yaml: string) => void;
+  /** Sends the API a document, as the command line does. */
+  put: (path: string, document: unknown) => Promise<void>;
   stop: () => Promise<void>;
 }
 
@@ -39,6 +41,7 @@ export async function startProgram(recording?: string): Promise<Program> {
       writeFileSync(config, yaml);
       child.kill('SIGHUP');
     },
+    put: (where, document) => post(`http://${ready.http}${where}`, document),
     stop: async () => {
       const gone = new Promise((done) => child.once('exit', done));
       child.kill('SIGTERM');

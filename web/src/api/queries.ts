@@ -7,6 +7,7 @@ import type {
   Backtest,
   Band,
   Changes,
+  Counts,
   Difference,
   History,
   Incident,
@@ -14,6 +15,8 @@ import type {
   Logs,
   Outline,
   Rule,
+  SLOHistory,
+  SLOs,
   Services,
   Silence,
   Silences,
@@ -188,6 +191,25 @@ export const logs = (q: string, r: Range, limit: number) =>
   queryOptions({
     queryKey: ['logs', q, key(r), limit],
     queryFn: ({ signal }) => get<Logs>('/api/v1/logs', { ...within(now(r)), q, limit }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+/** Log lines over the whole range, by level. */
+export const logCounts = (q: string, r: Range, by: string) =>
+  queryOptions({
+    queryKey: ['log counts', q, key(r), by],
+    queryFn: ({ signal }) => get<Counts>('/api/v1/logs/counts', { ...within(now(r)), q, by }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const slos = () =>
+  queryOptions({ queryKey: ['slos'], queryFn: ({ signal }) => get<SLOs>('/api/v1/slos', {}, signal), refetchInterval: seldom, placeholderData: keepPreviousData });
+
+export const sloHistory = (name: string, objective: number, r: Range) =>
+  queryOptions({
+    queryKey: ['slo history', name, objective, key(r)],
+    queryFn: ({ signal }) => get<SLOHistory>(`/api/v1/slos/${encodeURIComponent(name)}/history`, { ...within(now(r)), objective }, signal),
+    refetchInterval: every(r, seldom),
     placeholderData: keepPreviousData,
   });
 

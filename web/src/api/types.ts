@@ -81,7 +81,7 @@ export interface Rule {
 }
 
 export interface RuleStatus extends Rule {
-  source: 'automatic' | 'config' | 'api' | 'prometheus';
+  source: 'automatic' | 'config' | 'api' | 'prometheus' | 'slo';
   evaluation_state?: string;
   evaluation_reason?: string;
   evaluated?: Time;
@@ -446,4 +446,39 @@ export interface Status {
     in_flight_limit_bytes: number;
     sources: Record<string, { last: Time; signals: Record<string, SignalCounts> }> | null;
   };
+}
+
+/** How many rows match, in steps of time; one row a step and group. */
+export interface Counts {
+  from: Time;
+  to: Time;
+  step_s: number;
+  by: string[];
+  rows: { at: Time; by?: string[]; count: number; errors?: number; mean_s?: number; quantile_s?: number }[];
+  more: boolean;
+  partial: string;
+}
+
+export interface SLOs {
+  slos: {
+    name: string;
+    service?: string;
+    window: string;
+    rolling?: boolean;
+    from: Time;
+    to: Time;
+    objectives: {
+      name: string;
+      target: number;
+      rules?: string[];
+      series: { labels?: Record<string, string>; good: number; remaining: number; events: number; bad: number; burn: { window: string; rate: number }[] }[];
+    }[];
+    error?: string;
+  }[];
+}
+
+export interface SLOHistory {
+  objective: string;
+  step: string;
+  series: { labels?: Record<string, string>; points: { at: Time; burn: number }[] }[];
 }

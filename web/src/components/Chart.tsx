@@ -109,10 +109,13 @@ export function Chart(p: Props) {
     };
     const drawOver = (u: uPlot) => {
       const { area, band, marks, changes, limit, dots, lines, sparkline } = latest.current;
-      if (sparkline) return;
-      const { left, top, width, height: h } = u.bbox;
+      const { left, top, width } = u.bbox;
       const c = u.ctx;
       c.save();
+      if (sparkline) {
+        diamonds(u, changes ?? [], 3 * ratio, color('--c-change'));
+        return c.restore();
+      }
       c.font = font;
       c.textBaseline = 'alphabetic';
       for (const m of marks ?? []) {
@@ -122,19 +125,7 @@ export function Chart(p: Props) {
         c.textAlign = x > left + width / 2 ? 'right' : 'left';
         c.fillText(m.label, x + (c.textAlign === 'right' ? -4 : 4) * ratio, top + 11 * ratio);
       }
-      for (const ch of changes ?? []) {
-        const x = u.valToPos(ch.at / 1000, 'x', true);
-        if (x < left || x > left + width) continue;
-        const y = top + h;
-        const r = 5 * ratio;
-        c.fillStyle = color('--c-change');
-        c.beginPath();
-        c.moveTo(x, y - r);
-        c.lineTo(x + r, y);
-        c.lineTo(x, y + r);
-        c.lineTo(x - r, y);
-        c.fill();
-      }
+      diamonds(u, changes ?? [], 5 * ratio, color('--c-change'));
       c.textAlign = 'left';
       c.fillStyle = color('--c-dim');
       if (limit) {
@@ -293,6 +284,24 @@ export function Chart(p: Props) {
       {!p.sparkline && <div ref={readout} className="readout num" aria-hidden="true" />}
     </figure>
   );
+}
+
+/** Marks times on the axis. */
+function diamonds(u: uPlot, marks: { at: number }[], r: number, color: string): void {
+  const { left, top, width, height } = u.bbox;
+  const c = u.ctx;
+  c.fillStyle = color;
+  const y = top + height - (r < 5 ? r : 0);
+  for (const m of marks) {
+    const x = u.valToPos(m.at / 1000, 'x', true);
+    if (x < left || x > left + width) continue;
+    c.beginPath();
+    c.moveTo(x, y - r);
+    c.lineTo(x + r, y);
+    c.lineTo(x, y + r);
+    c.lineTo(x - r, y);
+    c.fill();
+  }
 }
 
 /** Fills what lies between two lines, where both are known. */

@@ -12,7 +12,6 @@ export function LevelBars({ of: h, label, onPick }: { of: Histogram; label: stri
   const totals = h.times.map((_, i) => levels.reduce((n, l) => n + (h.counts[l][i] ?? 0), 0));
   const most = Math.max(1, ...totals);
   const w = width / h.times.length;
-  const step = (h.times[1] ?? 0) - (h.times[0] ?? 0);
   const sums = levels.map((l) => [l, h.counts[l].reduce((a, b) => a + b, 0)] as const).filter(([, n]) => n > 0);
   return (
     <figure className="chart">
@@ -22,7 +21,7 @@ export function LevelBars({ of: h, label, onPick }: { of: Histogram; label: stri
           return (
             <g
               key={t}
-              onClick={() => onPick(t * 1000, (t + step) * 1000)}
+              onClick={() => onPick(t * 1000, (t + h.step) * 1000)}
             >
               <title>{`${clock(t * 1000, utc)} ${sums.map(([l]) => `${l} ${h.counts[l][i]}`).join(' · ')}`}</title>
               <rect x={i * w} y={0} width={w} height={height} fill="transparent" />

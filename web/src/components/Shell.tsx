@@ -158,7 +158,7 @@ function PreferencesMenu({ onHelp }: { onHelp: () => void }) {
   const { colorScheme, setColorScheme } = useMantineColorScheme();
   const check = (on: boolean) => (on ? '✓' : ' ');
   return (
-    <Menu position="bottom-end" width={200}>
+    <Menu position="bottom-end" width={200} hideDetached={false}>
       <Menu.Target>
         <Button size="xs" variant="default" aria-label={say('preferences')}>
           ⋯

@@ -25,7 +25,7 @@ interface Props {
 const none: ReadonlySet<number> = new Set();
 
 /** Colours of services, in the order in which a trace meets them. */
-const serviceColors = ['--c-blue', '--c-orange', '--c-green', '--c-purple', '--c-sky', '--c-yellow', '--c-red', '--c-grey'];
+export const serviceColors = ['--c-blue', '--c-orange', '--c-green', '--c-purple', '--c-sky', '--c-yellow', '--c-red', '--c-grey'];
 
 /** Where the length stands: behind its bar, else before it, else at its end within. */
 function labelPlace(left: number, width: number) {

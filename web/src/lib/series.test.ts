@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { align, nameOf, signalQuery, usualBefore } from './series';
+import { align, nameOf, usualBefore } from './series';
 
 test('series share one axis of time, with gaps where they have no point', () => {
   const t = align([
@@ -25,11 +25,4 @@ test('a series is named by what tells it from others', () => {
 test('the usual is what was before, and needs four points', () => {
   expect(usualBefore([1, 2, 3, 4, 5], [1, 3, 2, 4, 99], 5)).toEqual({ low: 1, high: 4 });
   expect(usualBefore([1, 2, 3], [1, 2, 3], 9)).toBeNull();
-});
-
-test('names in a query are quoted', () => {
-  expect(signalQuery('rate', 'a"b', 'GET /{$}', '15s')).toBe(
-    'sum(rate(traces_span_metrics_calls_total{service_name="a\\"b",span_name="GET /{$}",span_kind=~"SPAN_KIND_SERVER|SPAN_KIND_CONSUMER"}[15s]))',
-  );
-  expect(signalQuery('metric', 'a', '', '15s')).toBe('');
 });

@@ -42,27 +42,6 @@ export function usualBefore(times: number[], values: (number | null)[], before: 
   return { low: seen[cut] ?? 0, high: seen[seen.length - 1 - cut] ?? 0 };
 }
 
-const label = (v: string) => JSON.stringify(v);
-
-/** Selects entry spans of a service, or of one of its operations, in derived series. */
-function selector(service: string, operation: string): string {
-  return `service_name=${label(service)}${operation ? `,span_name=${label(operation)}` : ''},span_kind=~"SPAN_KIND_SERVER|SPAN_KIND_CONSUMER"`;
-}
-
-/** PromQL for what an alarm's signal measures of a service or operation; "" for a signal of a user's own. */
-export function signalQuery(signal: string, service: string, operation: string, window: string): string {
-  const sel = selector(service, operation);
-  switch (signal) {
-    case 'duration':
-      return `histogram_avg(sum(rate(traces_span_metrics_duration_seconds{${sel}}[${window}])))`;
-    case 'errors':
-      return `(sum(rate(traces_span_metrics_calls_total{${sel},status_code="STATUS_CODE_ERROR"}[${window}])) or vector(0)) / sum(rate(traces_span_metrics_calls_total{${sel}}[${window}]))`;
-    case 'rate':
-      return `sum(rate(traces_span_metrics_calls_total{${sel}}[${window}]))`;
-  }
-  return '';
-}
-
 /** A window for rate() that holds at least two points of a series written every 5 s, however short the step. */
 export function windowOf(range: Range): string {
   return `${Math.max(15, stepOf(range) * 2)}s`;

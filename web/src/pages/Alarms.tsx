@@ -16,10 +16,11 @@ import { useRange, useSearch, useSetSearch } from '../state/search';
 import { Editor } from './alarms/Editor';
 import { Rules } from './alarms/Rules';
 import { Silences } from './alarms/Silences';
+import { Slos } from './alarms/Slos';
 
 const states: AlarmState[] = ['ALARM', 'OK', 'INSUFFICIENT_DATA'];
 const words = { ALARM: 'in_alarm', OK: 'ok', INSUFFICIENT_DATA: 'insufficient' } as const;
-const views = ['list', 'rules', 'silences'] as const;
+const views = ['list', 'rules', 'slos', 'silences'] as const;
 
 export function Alarms() {
   const say = useWords();
@@ -38,10 +39,11 @@ export function Alarms() {
             size="xs"
             aria-label={say('alarms')}
             value={view === 'edit' ? 'rules' : view}
-            onChange={(v) => set({ view: v === 'list' ? '' : v, rule: '', draft: '', alarm: '' })}
+            onChange={(v) => set({ view: v === 'list' ? '' : v, rule: '', draft: '', alarm: '', slo: '' })}
             data={[
               { value: 'list', label: say('alarms') },
               { value: 'rules', label: say('rules') },
+              { value: 'slos', label: say('slos') },
               { value: 'silences', label: say('silences') },
             ]}
           />
@@ -63,6 +65,7 @@ export function Alarms() {
       </div>
       <ConfigError />
       {view === 'silences' && <Silences />}
+      {view === 'slos' && <Slos />}
       {view === 'list' && search.alarm && <Detail id={search.alarm} alarm={alarms.data?.alarms.find((a) => a.id === search.alarm)} rules={alarms.data?.rules ?? []} key={search.alarm} />}
       {view === 'list' && (
         <Panel

@@ -1,7 +1,7 @@
-import { Button, Modal, SegmentedControl } from '@mantine/core';
+import { Button, Modal, MultiSelect, SegmentedControl } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { useEffect, useMemo, useState } from 'react';
+import { type CSSProperties, useEffect, useMemo, useState } from 'react';
 import { ask, withParams } from '../api/client';
 import * as api from '../api/queries';
 import type { Log, Services, Template } from '../api/types';
@@ -11,10 +11,11 @@ import { Raw } from '../components/Raw';
 import { type Known, SearchBar } from '../components/SearchBar';
 import { Empty, Failure, Panel } from '../components/State';
 import { Time } from '../components/Time';
+import { builtIn, cellOf, readColumns, writeColumns } from '../lib/columns';
 import { histogram } from '../lib/levels';
 import { readLines } from '../lib/stream';
 import { plain, quoted, visible } from '../lib/safe';
-import { iso } from '../lib/time';
+import { type Range, iso } from '../lib/time';
 import { digits } from '../lib/units';
 import { useWords } from '../state/preferences';
 import { useRange, useSearch, useSetSearch } from '../state/search';
@@ -52,8 +53,8 @@ export function Logs() {
   const logs = useQuery({ ...logsQuery, enabled: view === 'list' });
   const services = useQuery(api.services(range));
   const fields = useMemo(() => known(services.data, logs.data?.logs), [services.data, logs.data]);
-  const bars = useMemo(() => histogram(logs.data?.logs ?? [], 60), [logs.data]);
   const [around, setAround] = useState<Log | null>(null);
+  const columns = useMemo(() => readColumns(search.cols), [search.cols]);
   return (
     <>
       <h1 className="visually-hidden">{say('logs')}</h1>
@@ -70,8 +71,23 @@ export function Logs() {
           ]}
         />
       </SearchBar>
-      {view === 'tail' && <Tail q={q} key={q} onContext={setAround} />}
+      {view !== 'templates' && (
+        <MultiSelect
+          size="xs"
+          className="log-columns"
+          aria-label={say('columns')}
+          placeholder={say('columns')}
+          data={[...new Set([...columns, ...builtIn, ...[...fields.keys()].filter((f) => f !== 'level').toSorted()])]}
+          value={columns}
+          onChange={(v) => set({ cols: writeColumns(v) })}
+          searchable
+          hidePickedOptions
+          limit={100}
+        />
+      )}
+      {view === 'tail' && <Tail q={q} key={q} onContext={setAround} columns={columns} />}
       {view === 'templates' && <Patterns />}
+      {view === 'list' && <Bars q={q} range={range} />}
       {view === 'list' && (
         <Panel
           of={logs}
@@ -81,14 +97,7 @@ export function Logs() {
         >
           {(d) => (
             <>
-              {bars && (
-                <LevelBars
-                  of={bars}
-                  label={d.more ? say('of_newest', digits(d.logs.length)) : say('per_level')}
-                  onPick={(from, to) => set({ from: iso(from), to: iso(to) })}
-                />
-              )}
-              <Lines logs={d.logs.slice(0, drawn)} onContext={setAround} />
+              <Lines logs={d.logs.slice(0, drawn)} onContext={setAround} columns={columns} />
               {(d.more || d.logs.length > drawn) && <p className="dim small">{say('more_rows', digits(Math.min(drawn, d.logs.length)))}</p>}
             </>
           )}
@@ -99,31 +108,68 @@ export function Logs() {
   );
 }
 
-function Lines({ logs, onContext, here }: { logs: Log[]; onContext?: (l: Log) => void; here?: Log }) {
+/** Lines by level over the whole range, however many of them are listed. */
+function Bars({ q, range }: { q: string; range: Range }) {
   const say = useWords();
+  const set = useSetSearch();
+  const countsQuery = api.logCounts(q, range, 'level');
+  const counts = useQuery(countsQuery);
   return (
-    <ul className="evidence" aria-label={say('logs')}>
-      {logs.map((l, i) => (
-        // Lines may be equal in everything; their place tells them apart.
-        // oxlint-disable-next-line react/no-array-index-key
-        <Line key={`${l.time}-${l.span_id}-${i}`} log={l} onContext={onContext} here={here !== undefined && l.time === here.time && plain(l.body) === plain(here.body)} />
-      ))}
-    </ul>
+    <Panel of={counts} store="events_store" queryKey={countsQuery.queryKey} empty={(c) => (c.rows.length === 0 ? <span /> : null)}>
+      {(c) => {
+        const bars = histogram(c);
+        return bars && <LevelBars of={bars} label={say('per_level')} onPick={(from, to) => set({ from: iso(from), to: iso(to) })} />;
+      }}
+    </Panel>
   );
 }
 
-function Line({ log: l, onContext, here }: { log: Log; onContext?: (l: Log) => void; here: boolean }) {
+/** Widths of a line's parts: its time, level, the columns of choice, the message, and the way to its trace. */
+const template = (columns: string[]) => `112px 52px ${columns.map((c) => (c === 'trace' ? 'minmax(120px, 240px)' : 'minmax(72px, 140px)')).join(' ')} minmax(0, 1fr) auto`;
+
+function Lines({ logs, onContext, here, columns = ['service'] }: { logs: Log[]; onContext?: (l: Log) => void; here?: Log; columns?: string[] }) {
+  const say = useWords();
+  return (
+    <>
+      {logs.length > 0 && columns.join() !== 'service' && (
+        <div className="log-row log-head dim" style={{ '--log-columns': template(columns) } as CSSProperties} aria-hidden="true">
+          <span>{say('time')}</span>
+          <span>{say('level')}</span>
+          {columns.map((c) => (
+            <span key={c} className="cell">
+              {visible(c)}
+            </span>
+          ))}
+          <span>{say('message')}</span>
+        </div>
+      )}
+      <ul className="evidence" aria-label={say('logs')}>
+        {logs.map((l, i) => (
+          // Lines may be equal in everything; their place tells them apart.
+          // oxlint-disable-next-line react/no-array-index-key
+          <Line key={`${l.time}-${l.span_id}-${i}`} log={l} columns={columns} onContext={onContext} here={here !== undefined && l.time === here.time && plain(l.body) === plain(here.body)} />
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Line({ log: l, columns, onContext, here }: { log: Log; columns: string[]; onContext?: (l: Log) => void; here: boolean }) {
   const say = useWords();
   const [open, setOpen] = useState(false);
   const body = plain(l.body);
   return (
     <li style={{ display: 'block', padding: 0 }}>
-      <div className={`log-row${here ? ' log-here' : ''}`}>
+      <div className={`log-row${here ? ' log-here' : ''}`} style={{ '--log-columns': template(columns) } as CSSProperties}>
         <button type="button" className="inline-button num" aria-expanded={open} onClick={() => setOpen(!open)}>
           {open ? '▾' : '▸'} <Time at={l.time} form="fraction" />
         </button>
         <span className={`level level-${l.level ?? ''}`}>{l.level ?? '–'}</span>
-        <bdi className="service">{visible(l.service)}</bdi>
+        {columns.map((c) => (
+          <bdi key={c} className="cell" title={`${visible(c)}: ${visible(cellOf(l, c).slice(0, 500))}`}>
+            {visible(cellOf(l, c).slice(0, 200))}
+          </bdi>
+        ))}
         <Raw text={body || (l.event_name ?? '')} limit={open ? undefined : 400} />
         {l.trace_id && (
           <Link to="/traces/$id" params={{ id: l.trace_id }} search={l.span_id ? { span: l.span_id } : {}}>
@@ -166,7 +212,7 @@ function Around({ line, onClose }: { line: Log; onClose: () => void }) {
 }
 
 /** New lines as they arrive, newest on top. */
-function Tail({ q, onContext }: { q: string; onContext: (l: Log) => void }) {
+function Tail({ q, onContext, columns }: { q: string; onContext: (l: Log) => void; columns: string[] }) {
   const say = useWords();
   const [lines, setLines] = useState<Log[]>([]);
   const [on, setOn] = useState(true);
@@ -197,7 +243,7 @@ function Tail({ q, onContext }: { q: string; onContext: (l: Log) => void }) {
         {on && <span className="dim">{say('tailing')}</span>}
       </p>
       {error !== null && <Failure error={error} />}
-      <Lines logs={lines.slice(0, drawn)} onContext={onContext} />
+      <Lines logs={lines.slice(0, drawn)} onContext={onContext} columns={columns} />
     </>
   );
 }

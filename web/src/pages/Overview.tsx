@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 import * as api from '../api/queries';
-import type { Services } from '../api/types';
+import type { Change, Services } from '../api/types';
 import { Chart } from '../components/Chart';
 import { IncidentTable } from '../components/IncidentRow';
 import { Quantity } from '../components/Quantity';
@@ -41,22 +41,25 @@ function useSignals(range: Range) {
 const valuesOf = (t: Table, service: string) => t.rows.find((r) => r.metric.service_name === service)?.values;
 const lastOf = (values: (number | null)[] | undefined) => values?.findLast((v) => v !== null) ?? undefined;
 
-function Spark({ table, service, label, unit, color }: { table: Table; service: string; label: string; unit: string; color: string }) {
+function Spark({ table, service, label, unit, color, changes }: { table: Table; service: string; label: string; unit: string; color: string; changes: Change[] }) {
+  const say = useWords();
   const values = valuesOf(table, service);
   if (!values || values.length < 2) return <span className="dim">–</span>;
   // The first half of the range is what the second is held against.
   const half = table.times[Math.floor(table.times.length / 2)] ?? 0;
   const usual = usualBefore(table.times, values, half);
   const last = lastOf(values);
+  const marks = changes.filter((c) => !c.service || c.service === service).map((c) => ({ at: Date.parse(c.at), label: c.kind }));
   return (
     <Chart
       sparkline
       height={24}
-      label={`${service}: ${label} ${last === undefined ? '–' : quantity(last, unit)}`}
+      label={`${service}: ${label} ${last === undefined ? '–' : quantity(last, unit)}${marks.length ? `, ${say('changes_n', String(marks.length))}` : ''}`}
       times={table.times}
       lines={[{ label, values, color }]}
       unit={unit}
       band={usual ? { ...usual, label: '' } : undefined}
+      changes={marks}
     />
   );
 }
@@ -189,17 +192,17 @@ export function Overview() {
                       <Quantity value={r.rate} unit="1/s" />
                     </td>
                     <td>
-                      <Spark table={signals.rate} service={r.name} label={say('rate')} unit="1/s" color="--c-blue" />
+                      <Spark table={signals.rate} service={r.name} label={say('rate')} unit="1/s" color="--c-blue" changes={changes.data?.changes ?? []} />
                     </td>
                     <td className={`num${r.errors > 0.05 ? ' bad' : ''}`}>{percent(r.errors)}</td>
                     <td>
-                      <Spark table={signals.errors} service={r.name} label={say('errors')} unit="1/s" color="--c-red" />
+                      <Spark table={signals.errors} service={r.name} label={say('errors')} unit="1/s" color="--c-red" changes={changes.data?.changes ?? []} />
                     </td>
                     <td className="num">
                       <Quantity value={r.duration} unit="s" />
                     </td>
                     <td>
-                      <Spark table={signals.duration} service={r.name} label={say('duration')} unit="s" color="--c-green" />
+                      <Spark table={signals.duration} service={r.name} label={say('duration')} unit="s" color="--c-green" changes={changes.data?.changes ?? []} />
                     </td>
                   </tr>
                 ))}

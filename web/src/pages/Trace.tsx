@@ -1,10 +1,11 @@
-import { Button } from '@mantine/core';
+import { Button, SegmentedControl } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
 import * as api from '../api/queries';
 import type { Outline, Span } from '../api/types';
 import { Attributes } from '../components/Attributes';
+import { FlameView } from '../components/FlameView';
 import { Quantity } from '../components/Quantity';
 import { Raw } from '../components/Raw';
 import { Panel } from '../components/State';
@@ -46,6 +47,7 @@ function Page({ outline: o }: { outline: Outline }) {
   const set = useSetSearch();
   const [folded, setFolded] = useState<ReadonlySet<number>>(new Set());
   const [reveal, setReveal] = useState(0);
+  const flame = search.view === 'flame';
   const failed = o.status.filter((s) => s === 2).length;
   const root = `${o.services[o.service[0] ?? 0] ?? ''} ${o.names[o.name[0] ?? 0] ?? ''}`;
   const range = around(o);
@@ -81,29 +83,47 @@ function Page({ outline: o }: { outline: Outline }) {
           </Link>
         </div>
         <div className="inline">
+          <SegmentedControl
+            size="xs"
+            aria-label={say('trace')}
+            value={flame ? 'flame' : 'waterfall'}
+            onChange={(v) => set({ view: v === 'flame' ? v : '', flame: '' })}
+            data={[
+              { value: 'waterfall', label: say('waterfall_word') },
+              { value: 'flame', label: say('flame') },
+            ]}
+          />
           {failed > 0 && (
             <Button size="compact-sm" variant="default" onClick={nextError}>
               {say('next_error')}
             </Button>
           )}
-          <Button size="compact-sm" variant="default" onClick={() => setFolded(parents(o))}>
-            {say('collapse')}
-          </Button>
-          <Button size="compact-sm" variant="default" onClick={() => setFolded(new Set())}>
-            {say('expand')}
-          </Button>
+          {!flame && (
+            <>
+              <Button size="compact-sm" variant="default" onClick={() => setFolded(parents(o))}>
+                {say('collapse')}
+              </Button>
+              <Button size="compact-sm" variant="default" onClick={() => setFolded(new Set())}>
+                {say('expand')}
+              </Button>
+            </>
+          )}
         </div>
       </div>
       <div className="split section-head">
-        <Waterfall
-          outline={o}
-          height={Math.max(320, Math.min(900, window.innerHeight - 220))}
-          selected={selected}
-          onSelect={(s) => set({ span: s }, true)}
-          folded={folded}
-          onFold={setFolded}
-          reveal={reveal}
-        />
+        {flame ? (
+          <FlameView outline={o} focus={search.flame ?? ''} selected={selected} onFocus={(f) => set({ flame: f })} onSelect={(f) => set({ span: f }, true)} />
+        ) : (
+          <Waterfall
+            outline={o}
+            height={Math.max(320, Math.min(900, window.innerHeight - 220))}
+            selected={selected}
+            onSelect={(s) => set({ span: s }, true)}
+            folded={folded}
+            onFold={setFolded}
+            reveal={reveal}
+          />
+        )}
         <Detail outline={o} span={selected} range={range} />
       </div>
       {search.with && <Compared outline={o} other={search.with} />}

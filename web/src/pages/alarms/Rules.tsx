@@ -8,7 +8,7 @@ import type { Word } from '../../lib/words';
 import { useWords } from '../../state/preferences';
 import { useSetSearch } from '../../state/search';
 
-const sources: Record<RuleStatus['source'], Word> = { automatic: 'source_automatic', config: 'source_config', api: 'source_api', prometheus: 'source_prometheus' };
+const sources: Record<RuleStatus['source'], Word> = { automatic: 'source_automatic', config: 'source_config', api: 'source_api', prometheus: 'source_prometheus', slo: 'source_slo' };
 
 /** What a rule looks at, in one line. */
 export function conditionText(r: Rule): string {
