@@ -203,6 +203,18 @@ func New(opts Options) (*Evaluator, error) {
 		}),
 		alarms: f.NewGaugeVec(prometheus.GaugeOpts{Name: "triage_alarms", Help: "Alarms, by state."}, []string{"state"}),
 	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "triage_alarm_senders", Help: "Senders that are known by name, of all sources."}, func() float64 {
+		n, _ := opts.Sources.known()
+		return float64(n)
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "triage_alarm_senders_limit", Help: "Most senders of one source that are known by name."},
+		func() float64 { return maxSenders })
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "triage_alarm_senders_unnamed_total", Help: "Times that something came from a sender that is not known by name, because there are too many.",
+	}, func() float64 {
+		_, n := opts.Sources.known()
+		return float64(n)
+	})
 	for _, name := range opts.Tenants {
 		e.tenants = append(e.tenants, &tenant{name: name, watches: make(map[string]*watch), alarms: []model.Alarm{}})
 	}

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"triage/internal/alarm"
 	"triage/internal/model"
 	"triage/internal/store"
@@ -255,7 +258,8 @@ func TestScrapedTargets(t *testing.T) {
 func TestSendersAreBounded(t *testing.T) {
 	sources := alarm.NewSources()
 	s := openState(t)
-	e := newEvaluator(t, &table{}, s, alarm.Options{Rules: []alarm.Rule{above(1)}, Delay: -1, Sources: sources})
+	reg := prometheus.NewRegistry()
+	e := newEvaluator(t, &table{}, s, alarm.Options{Rules: []alarm.Rule{above(1)}, Delay: -1, Sources: sources, Registerer: reg})
 	for b := range 25 {
 		for i := range 5000 {
 			at := simStart.Add(time.Duration(b)*6*time.Second + time.Duration(i)*time.Millisecond)
@@ -271,6 +275,19 @@ func TestSendersAreBounded(t *testing.T) {
 	}
 	if n := strings.Count(string(docs[0].Body), `"name":`); n != 1000 {
 		t.Errorf("%d senders are known, want 1,000", n)
+	}
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP triage_alarm_senders Senders that are known by name, of all sources.
+# TYPE triage_alarm_senders gauge
+triage_alarm_senders 1000
+# HELP triage_alarm_senders_limit Most senders of one source that are known by name.
+# TYPE triage_alarm_senders_limit gauge
+triage_alarm_senders_limit 1000
+# HELP triage_alarm_senders_unnamed_total Times that something came from a sender that is not known by name, because there are too many.
+# TYPE triage_alarm_senders_unnamed_total counter
+triage_alarm_senders_unnamed_total 100000
+`), "triage_alarm_senders", "triage_alarm_senders_limit", "triage_alarm_senders_unnamed_total"); err != nil {
+		t.Error(err)
 	}
 }
 

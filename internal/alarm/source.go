@@ -50,6 +50,7 @@ type Sources struct {
 	mu      sync.Mutex // guards all below
 	tenants map[string]map[string]*source
 	looked  map[string]time.Time // when it was last asked who is silent, by tenant
+	unnamed int                  // how often something came from a sender past the bound
 	targets func() []Target
 }
 
@@ -102,7 +103,10 @@ func (s *Sources) Observe(tenant, name string, at time.Time, brought iter.Seq2[s
 	src.changed = src.changed || src.steady() != was
 	for who, key := range brought {
 		from := src.sender(who)
-		if from != nil && from.heard(key, at) {
+		switch {
+		case from == nil && who != "":
+			s.unnamed++
+		case from != nil && from.heard(key, at):
 			src.changed = true
 		}
 		switch known, ok := src.keys[key]; {
@@ -112,6 +116,21 @@ func (s *Sources) Observe(tenant, name string, at time.Time, brought iter.Seq2[s
 			src.keys[key], src.changed = nil, true
 		}
 	}
+}
+
+// known is how many senders are known by name, and how often something came from one that is not, for there being too many.
+func (s *Sources) known() (senders, unnamed int) {
+	if s == nil {
+		return 0, 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, all := range s.tenants {
+		for _, src := range all {
+			senders += len(src.senders)
+		}
+	}
+	return senders, s.unnamed
 }
 
 func (s *Sources) source(tenant, name string) *source {
