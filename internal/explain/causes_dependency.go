@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"strings"
+
 	"triage/internal/model"
 	"triage/internal/store"
 )
@@ -82,9 +84,9 @@ func outages(f *Facts) (cases []Case) {
 				continue
 			}
 		case "edge":
-			// A service whose spans ceased is down; one that goes on answering others was cut off by the network.
+			// A service whose spans ceased is down; one that goes on answering was cut off by the network.
 			_, to := e.Ends()
-			if f.alive(to) > 0.3 {
+			if f.lives(e) > 0.67 {
 				continue
 			}
 			target = model.ServiceEntity(to)
@@ -102,7 +104,7 @@ func outages(f *Facts) (cases []Case) {
 		}
 		c.Supporting = []Sign{{"most", ramp(f.Blame(e), 0.5, 0.95), nil}}
 		if e.Kind() == "edge" {
-			c.Supporting = append(c.Supporting, Sign{"silent", 1 - ramp(f.alive(target.Name()), 0, 0.3), nil})
+			c.Supporting = append(c.Supporting, Sign{"silent", 1 - f.lives(e), nil})
 		} else {
 			// A slow one lets some time out; one that is down fails most.
 			c.Required = append(c.Required, f.edgeFailures(e))
@@ -189,6 +191,18 @@ func (f *Facts) alive(service string) float64 {
 	return ratio(perSecond(nowS+nowC, f.Bad), perSecond(usualS+usualC, f.Normal), 0.01)
 }
 
+// lives tells how surely the called side of an edge is there. Where nobody listens connections are refused, and what still
+// answers may be another instance of it; one whose connections merely break or stall answers some all the same.
+func (f *Facts) lives(e model.Entity) float64 {
+	_, to := e.Ends()
+	for _, o := range f.Origins {
+		if text := strings.ToLower(o.Message); o.Entity == e && (strings.Contains(text, "connection refused") || strings.Contains(text, "econnrefused")) {
+			return ramp(f.alive(to), 0.1, 0.4)
+		}
+	}
+	return ramp(f.alive(to), 0.05, 0.2)
+}
+
 // slowRemotes accuses a remote host, whose inside nobody sees, of being slow.
 func slowRemotes(f *Facts) (cases []Case) {
 	for _, e := range f.Entities("remote") {
@@ -254,7 +268,7 @@ func losses(f *Facts) (cases []Case) {
 		c.Required = []Sign{
 			{"lost", max(broken, stalled), f.lossEvidence(e, now)},
 			{"place", ramp(f.Blame(e), 0.2, 0.5), f.placeEvidence(e)},
-			{"callee lives", ramp(f.alive(to), 0.1, 0.4), nil},
+			{"callee lives", f.lives(e), nil},
 		}
 		c.Supporting = []Sign{
 			{"others as quick as usual", 0.7 * (1 - ramp(ratio(now.WaitP50, usual.WaitP50, 200e-6), 2, 4)), nil},

@@ -354,7 +354,7 @@ func cpu(service string, all []measure) Resource {
 			r.Signs = append(r.Signs, m.sign("starved", 0, s))
 		}
 	}
-	r.Strength = combine(0.85*busy, 0.85*throttled, 0.5*starved)
+	r.Strength = combine(0.85*busy, 0.85*throttled, 0.7*starved)
 	return r.finish()
 }
 
