@@ -96,6 +96,10 @@ const act = (id: string, what: string, body: object) => send<unknown>('POST', `/
 
 export const acknowledge = (id: string, b: { by: string; note: string; undo: boolean }) => act(id, 'ack', b);
 export const assign = (id: string, b: { by: string; to: string }) => act(id, 'assign', b);
+export const merge = (id: string, b: { by: string; other: string; note: string }) => act(id, 'merge', b);
+/** Answers with the new incident. */
+export const splitOff = (id: string, b: { by: string; alarms: string[]; note: string }) =>
+  send<Incident>('POST', `/api/v1/incidents/${encodeURIComponent(id)}/split`, b);
 export const note = (id: string, b: { by: string; text: string }) => act(id, 'notes', b);
 export const silenceIncident = (id: string, b: { by: string; for: string; comment: string }) => act(id, 'silence', b);
 

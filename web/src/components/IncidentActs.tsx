@@ -1,4 +1,6 @@
-import { Button, Popover, Select, TextInput, Textarea } from '@mantine/core';
+import { Button, Checkbox, Popover, Select, TextInput, Textarea } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useNavigate } from '@tanstack/react-router';
 import { type FormEvent, type ReactNode, useState } from 'react';
 import * as api from '../api/queries';
 import type { Incident } from '../api/types';
@@ -13,13 +15,16 @@ import { Time } from './Time';
 /** How long an incident is silenced, at choice. */
 const lengths = ['30m', '1h', '2h', '8h', '24h'];
 
-/** What people do with an incident: look after it, hand it over, note something, keep it quiet, write up what happened. */
+/** What people do with an incident: look after it, hand it over, note something, keep it quiet, put together what belongs together. */
 export function IncidentActs({ incident: i }: { incident: Incident }) {
   const say = useWords();
   const open = i.status === 'open';
   const [note, setNote] = useState('');
   const [to, setTo] = useState('');
   const [length, setLength] = useState('2h');
+  const [other, setOther] = useState('');
+  const [apart, setApart] = useState<string[]>([]);
+  const navigate = useNavigate();
   return (
     <>
       {i.acknowledged && (
@@ -59,7 +64,51 @@ export function IncidentActs({ incident: i }: { incident: Incident }) {
           <TextInput size="xs" label={say('comment')} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
         </Act>
       )}
+      {open && (
+        <Act word={say('merge')} incident={i.id} act={(by) => api.merge(i.id, { by, other, note })} ready={other !== ''} done={() => setOther('')}>
+          <Others than={i.id} value={other} onChange={setOther} />
+          <TextInput size="xs" label={say('comment')} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
+        </Act>
+      )}
+      {open && i.alarms.length > 1 && (
+        <Act
+          word={say('split_up')}
+          incident={i.id}
+          act={async (by) => {
+            const made = await api.splitOff(i.id, { by, alarms: apart, note });
+            setApart([]);
+            await navigate({ to: '/incidents/$id', params: { id: made.id } });
+          }}
+          ready={apart.length > 0 && apart.length < i.alarms.length}
+        >
+          <Checkbox.Group size="xs" label={say('split_off')} value={apart} onChange={setApart}>
+            {i.alarms.map((a) => (
+              <Checkbox key={a.id} size="xs" value={a.id} label={<bdi>{visible(a.id)}</bdi>} />
+            ))}
+          </Checkbox.Group>
+          <TextInput size="xs" label={say('comment')} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
+        </Act>
+      )}
     </>
+  );
+}
+
+/** The other open incidents, of which one can be taken in. */
+function Others({ than, value, onChange }: { than: string; value: string; onChange: (id: string) => void }) {
+  const say = useWords();
+  const list = useQuery(api.incidents('open'));
+  const others = list.data?.incidents.filter((o) => o.id !== than) ?? [];
+  if (list.isError) return <Failure error={list.error} />;
+  return (
+    <Select
+      size="xs"
+      label={say('merge_other')}
+      placeholder={list.isSuccess && others.length === 0 ? say('merge_none') : undefined}
+      value={value || null}
+      onChange={(v) => onChange(v ?? '')}
+      comboboxProps={{ withinPortal: false }}
+      data={others.map((o) => ({ value: o.id, label: `${o.id} ${visible(o.title)}` }))}
+    />
   );
 }
 

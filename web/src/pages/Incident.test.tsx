@@ -94,6 +94,39 @@ test('is acknowledged by somebody, who is asked once', async () => {
   await waitFor(() => expect(asked).toContain('POST /api/v1/incidents/INC-1/notes'));
 });
 
+test('another incident is taken in', async () => {
+  const user = userEvent.setup();
+  localStorage.setItem('triage.preferences', '{"name":"ann"}');
+  const other = { ...incident, id: 'INC-2', title: 'checkout fails' };
+  const { asked } = renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents': { incidents: [incident, other] }, '/api/v1/incidents/INC-1/merge': incident });
+  await user.click(await screen.findByRole('button', { name: 'Merge' }));
+  const form = await screen.findByRole('dialog', { name: 'Merge' });
+  await user.click(await within(form).findByRole('combobox', { name: 'Incident that goes on in this one' }));
+  expect((await screen.findAllByRole('option', { hidden: true })).map((o) => o.textContent)).toEqual(['INC-2 checkout fails']);
+  await user.click(screen.getByRole('option', { name: 'INC-2 checkout fails', hidden: true }));
+  await user.click(within(form).getByRole('button', { name: 'Merge' }));
+  await waitFor(() => expect(asked).toContain('POST /api/v1/incidents/INC-1/merge'));
+});
+
+test('some alarms get an incident of their own, never all', async () => {
+  const user = userEvent.setup();
+  localStorage.setItem('triage.preferences', '{"name":"ann"}');
+  const [first] = incident.alarms;
+  const two = { ...incident, alarms: [first, { ...first, id: 'errors{service_name="mail"}' }] };
+  const apart = { ...incident, id: 'INC-9', alarms: [first] };
+  const { asked, router } = renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents/INC-1': two, '/api/v1/incidents/INC-1/split': apart, '/api/v1/incidents/INC-9': apart });
+  await user.click(await screen.findByRole('button', { name: 'Split' }));
+  const form = await screen.findByRole('dialog', { name: 'Split' });
+  const submit = (await within(form).findByRole('button', { name: 'Split' })) as HTMLButtonElement;
+  expect(submit.disabled).toBe(true);
+  for (const box of within(form).getAllByRole('checkbox')) await user.click(box);
+  expect(submit.disabled).toBe(true);
+  await user.click(within(form).getByRole('checkbox', { name: 'errors{service_name="mail"}' }));
+  await user.click(submit);
+  await waitFor(() => expect(router.state.location.pathname).toBe('/incidents/INC-9'));
+  expect(asked).toContain('POST /api/v1/incidents/INC-1/split');
+});
+
 test('an act that comes too late says so, and keeps what was written', async () => {
   const user = userEvent.setup();
   localStorage.setItem('triage.preferences', '{"name":"ann"}');
