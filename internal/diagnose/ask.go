@@ -135,6 +135,10 @@ func (d *Diagnoser) ask(ctx context.Context, tenant string, s *scope) (*answers,
 		return nil, err
 	}
 
+	out.telemetry.SkewS = round(locate.Skew(bad, normal).Seconds())
+	if kept := locate.Kept(bad, normal); kept < 1 {
+		out.telemetry.Sampling = round(kept)
+	}
 	// The normal period is as long as there is data: rates must not be diluted by time before anything ran.
 	f.Normal.From = history0(f.Normal, normal, s)
 	f.Unheard = s.unheard(f.Normal)

@@ -92,7 +92,8 @@ func what(s *scope) model.What {
 }
 
 // trust is how far the telemetry can be believed, 0 to 1: lost parents break critical paths, lag hides what is slow,
-// a handful of traces is an anecdote, and what cannot be read might say otherwise.
+// clocks that differ blur what lies between two services, of rare failures sampling keeps few, a handful of traces is an
+// anecdote, and what cannot be read might say otherwise.
 func trust(t model.Telemetry, sampled int) float64 {
 	known := 1.0
 	if t.Missing != "" {
@@ -100,8 +101,21 @@ func trust(t model.Telemetry, sampled int) float64 {
 	}
 	return known * (1 - 0.5*clamp((t.OrphanSpans-0.05)/0.45)) *
 		(1 - 0.3*clamp((t.LagS-20)/100)) *
+		(1 - 0.1*clamp((t.SkewS-skewed)/(1-skewed))) *
+		(1 - 0.1*clamp(unsampled(t))) *
 		(1 - 0.1*clamp((t.LogsWithoutSpan-0.5)/0.5)) *
 		(0.4 + 0.6*clamp(float64(sampled)/8))
+}
+
+// skewed is the difference of clocks, in seconds, from which it is told: what computers without a common clock drift apart.
+const skewed = 0.05
+
+// unsampled is the part of the requests whose traces are not kept.
+func unsampled(t model.Telemetry) float64 {
+	if t.Sampling == 0 {
+		return 0
+	}
+	return 1 - t.Sampling
 }
 
 // doubt lowers a case that has a serious rival. A pool beside whoever exhausted it is no rival.

@@ -271,6 +271,12 @@ func health(v model.Verdict, lang string) (s string) {
 	if v.Telemetry.LagS > 20 {
 		s += " · " + word(lang, "lag", explain.Seconds(v.Telemetry.LagS))
 	}
+	if v.Telemetry.SkewS > skewed {
+		s += " · " + word(lang, "skew", explain.Seconds(v.Telemetry.SkewS))
+	}
+	if v.Telemetry.Sampling > 0 {
+		s += " · " + word(lang, "sampling", explain.Percent(v.Telemetry.Sampling))
+	}
 	if v.Telemetry.Missing != "" {
 		s += " · " + word(lang, "missing", v.Telemetry.Missing)
 	}

@@ -157,6 +157,8 @@ var labels = map[string]phrase{
 	"metric":       {"metric", "지표"},
 	"times_usual":  {"{0} its usual", "평소의 {0}"},
 	"orphans":      {"{0} of the spans have lost their parent", "스팬의 {0}가 부모를 잃음"},
+	"skew":         {"clocks differ by {0}", "시계가 {0} 어긋남"},
+	"sampling":     {"{0} of the traces are kept", "트레이스의 {0}만 보관됨"},
 	"missing":      {"a part of the data is missing: {0}", "데이터 일부가 없음: {0}"},
 	"lag":          {"the newest span is {0} old", "가장 최근 스팬이 {0} 전"},
 }

@@ -178,6 +178,9 @@ type Telemetry struct {
 	OrphanSpans     float64 `json:"orphan_spans"`       // share of spans whose parent is missing
 	LogsWithoutSpan float64 `json:"logs_without_trace"` // share of log lines that name no trace
 	LagS            float64 `json:"lag_s"`              // age of the newest span when the verdict was made
+	SkewS           float64 `json:"skew_s,omitzero"`    // how far the clocks of callers and callees differ, in seconds
+	// Sampling is the share of requests whose traces the senders keep, as far as they say; 0 if they don't.
+	Sampling float64 `json:"sampling,omitzero"`
 	// Missing says why rows may be missing from what was asked, if any may (a damaged file that was set aside).
 	Missing string `json:"missing,omitempty"`
 }

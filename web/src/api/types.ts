@@ -214,7 +214,7 @@ export interface Verdict {
   impact: { requests: number; users: number };
   evidence: Evidence[] | null;
   ruled_out: RuledOut[] | null;
-  telemetry: { spans: number; logs: number; orphan_spans: number; logs_without_trace: number; lag_s: number };
+  telemetry: { spans: number; logs: number; orphan_spans: number; logs_without_trace: number; lag_s: number; skew_s?: number; sampling?: number };
   text: Record<string, string>;
 }
 

@@ -18,7 +18,7 @@ import { nameOf, servicesOf } from '../lib/entity';
 import { pageOf } from '../lib/links';
 import { quoted, visible } from '../lib/safe';
 import { type Range, iso, span } from '../lib/time';
-import { digits, percent, quantity, times } from '../lib/units';
+import { digits, percent, quantity, seconds, times } from '../lib/units';
 import type { Word } from '../lib/words';
 import { usePreferences, useWords } from '../state/preferences';
 
@@ -137,7 +137,9 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
           </div>
         )}
       </div>
-      {v.telemetry.orphan_spans > 0.05 && <p className="partial">{say('partial', `${percent(v.telemetry.orphan_spans)} orphan spans`)}</p>}
+      {v.telemetry.orphan_spans > 0.05 && <p className="partial">{say('less_sure', say('orphans', percent(v.telemetry.orphan_spans)))}</p>}
+      {(v.telemetry.skew_s ?? 0) > 0.05 && <p className="partial">{say('less_sure', say('skewed', seconds(v.telemetry.skew_s ?? 0)))}</p>}
+      {v.telemetry.sampling && <p className="partial">{say('less_sure', say('sampled', percent(v.telemetry.sampling)))}</p>}
 
       <Section word="what" mark="what">
         <WhatChart
