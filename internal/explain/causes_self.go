@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"strings"
+
 	"triage/internal/model"
 )
 
@@ -95,7 +97,24 @@ func (f *Facts) processWide(service string) float64 {
 // starved is how surely a service is short of CPU in all it does. Its clock runs on while it cannot, so that whatever it
 // waits for seems slow.
 func (f *Facts) starved(service string) float64 {
-	return ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service)
+	return ramp(f.Resource(service, CPU).Strength, 0.3, 0.8) * f.processWide(service) * (1 - f.works(service))
+}
+
+// works is how surely a service is busy with its own code rather than short of a processor, where its scheduler tells how long
+// work waits for one: what is added to a request are hundreds of such waits, and passes in the service itself.
+func (f *Facts) works(service string) float64 {
+	e := model.ServiceEntity(service)
+	row := f.Row(e)
+	for _, s := range f.Resource(service, CPU).Signs {
+		if s.Role == "throttled" && s.Strength > 0.3 {
+			return 0
+		}
+		if s.Role == "starved" && strings.Contains(s.Metric, "sched") {
+			waits := ratio(s.Now, row.ExclusiveS-row.UsualS, 1e-3)
+			return (1 - ramp(waits, 0.005, 0.02)) * ramp(f.Blame(e), 0.4, 0.7)
+		}
+	}
+	return 0
 }
 
 // cpuSaturation accuses a process without enough CPU: it uses all it may, is throttled, or waits for a processor, and
@@ -104,6 +123,7 @@ func cpuSaturation(f *Facts) []Case {
 	return f.shortages(CPU, []Sign{{"surge", 0.5 * f.entrySurge(), nil}}, func(r Resource) []Sign {
 		return []Sign{
 			{"one operation only", 0.6 * (1 - f.processWide(r.Service)), nil},
+			{"its own work", 0.6 * f.works(r.Service), nil},
 			{"memory", 0.6 * ramp(f.Resource(r.Service, Memory).Strength, 0.3, 0.8), nil},
 		}
 	})

@@ -114,3 +114,27 @@ func TestRivals(t *testing.T) {
 		})
 	}
 }
+
+// TestBusyOrStarved holds code that works too much and code that waits for a processor apart: both use it up.
+func TestBusyOrStarved(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		waits float64
+		where []model.Where
+		want  model.Mechanism
+	}{
+		{"works", 0.0008, []model.Where{{Entity: "service:cart", ExclusiveS: 0.26, UsualS: 0.005}, {Entity: "edge:web->cart", ExclusiveS: 0.02, UsualS: 0.001},
+			{Entity: "edge:cart->mail", ExclusiveS: 0.07, UsualS: 0.001}}, model.SlowCode},
+		{"waits", 0.03, []model.Where{{Entity: "service:cart", ExclusiveS: 0.06, UsualS: 0.005}, {Entity: "edge:web->cart", ExclusiveS: 0.08, UsualS: 0.001},
+			{Entity: "edge:cart->mail", ExclusiveS: 0.1, UsualS: 0.001}}, model.CPUSaturation},
+	} {
+		f := sound()
+		f.Where = c.where
+		f.Resources = []explain.Resource{{Kind: explain.CPU, Service: "cart", Level: 0.75, LevelUsual: 0.01, Strength: 0.7, Signs: []explain.SeriesSign{
+			{Role: "used", Metric: "process_cpu_time_seconds_total", Now: 0.75, Usual: 0.01, Limit: 1, Strength: 0.7},
+			{Role: "starved", Metric: "go_schedule_duration_seconds:mean", Now: c.waits, Usual: 40e-6, Strength: 0.7}}}}
+		if got := explain.Judge(&f); len(got) == 0 || got[0].Mechanism != c.want {
+			t.Errorf("who %s is judged %+v, want %s", c.name, got, c.want)
+		}
+	}
+}
