@@ -166,16 +166,22 @@ func (m *Manager) load(ctx context.Context, tenant string, given []model.Transit
 	return t, append(lost, given...), nil
 }
 
-// holding finds the newest incident that has an alarm.
-func (t *incidents) holding(alarm string) (*model.Incident, *model.Alarm) {
+// holding finds the incident that has an alarm: the open one, else the newest.
+func (t *incidents) holding(alarm string) (found *model.Incident, held *model.Alarm) {
 	for _, inc := range slices.Backward(t.list) {
 		for i := range inc.Alarms {
-			if inc.Alarms[i].ID == alarm {
+			if inc.Alarms[i].ID != alarm {
+				continue
+			}
+			if inc.Status == model.IncidentOpen {
 				return inc, &inc.Alarms[i]
+			}
+			if found == nil {
+				found, held = inc, &inc.Alarms[i]
 			}
 		}
 	}
-	return nil, nil
+	return found, held
 }
 
 // prune forgets what was resolved too long ago to open again.
@@ -198,7 +204,7 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 		e.ID = entryID(e)
 		entries = append(entries, e)
 	}
-	for _, tr := range ordered(transitions) {
+	for _, tr := range t.inOrder(transitions) {
 		if tr.Alarm.State != model.StateAlarm {
 			if inc, a := t.holding(tr.Alarm.ID); inc != nil {
 				update(a, tr.Alarm)
@@ -264,16 +270,37 @@ func clone(inc *model.Incident) model.Incident {
 	return out
 }
 
-// home finds the incident an alarm belongs to: one that has it, even if it was resolved a moment ago, before one that is
-// about the same service, before one that was joined a moment ago, unless its services have nothing to do with this one.
+// inOrder are transitions in order of time, and of one instant the alarms that an incident has before those that are new:
+// what goes on, or begins again, takes in what is new with it.
+func (t *incidents) inOrder(transitions []model.Transition) []model.Transition {
+	out := ordered(transitions)
+	fresh := make(map[string]int, len(out))
+	for _, tr := range out {
+		if inc, _ := t.holding(tr.Alarm.ID); inc == nil && tr.Alarm.State == model.StateAlarm {
+			fresh[tr.Alarm.ID] = 1
+		}
+	}
+	slices.SortStableFunc(out, func(a, b model.Transition) int {
+		return cmp.Or(a.Alarm.Since.Compare(b.Alarm.Since), cmp.Compare(fresh[a.Alarm.ID], fresh[b.Alarm.ID]))
+	})
+	return out
+}
+
+// home finds the incident an alarm belongs to: the open one that has it, before an open one that is about the same service or
+// was joined a moment ago, unless its services have nothing to do with this one, before one that has it and was resolved a
+// moment ago.
 func (m *Manager) home(t *incidents, a model.Alarm, at time.Time) *model.Incident {
-	if inc, _ := t.holding(a.ID); inc != nil && (inc.Status == model.IncidentOpen || at.Sub(inc.ResolvedAt) <= m.opts.Reopen) {
-		return inc
+	held, _ := t.holding(a.ID)
+	if held != nil && held.Status == model.IncidentOpen {
+		return held
 	}
 	for _, inc := range t.list {
 		if inc.Status == model.IncidentOpen && m.belongs(inc, a, at) {
 			return inc
 		}
+	}
+	if held != nil && at.Sub(held.ResolvedAt) <= m.opts.Reopen {
+		return held
 	}
 	return nil
 }

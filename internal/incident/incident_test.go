@@ -157,6 +157,23 @@ func TestTheSameAlarmReopens(t *testing.T) {
 	y.want(y.apply(y.fires("cart")...), "INC-3 open: duration/cart=ALARM") // a second too late
 }
 
+// TestWhatBeginsAgainTakesInWhatIsNew holds that trouble which comes back with more alarms is one incident, whichever of them
+// comes first.
+func TestWhatBeginsAgainTakesInWhatIsNew(t *testing.T) {
+	y := begin(t, incident.Options{})
+	y.apply(y.fires("cart")...)
+	y.after(time.Minute).apply(y.ends("cart")...)
+	y.after(time.Minute)
+	y.want(y.apply(append(y.fires("billing"), y.fires("cart")...)...), "INC-1 open: duration/cart=ALARM duration/billing=ALARM")
+	y.after(time.Minute).apply(y.ends("billing", "cart")...)
+	// What a resolved incident had joins the open one that it belongs to.
+	y.after(6 * time.Minute).apply(y.fires("ledger")...)
+	y.after(time.Minute).apply(y.ends("ledger")...)
+	y.after(time.Minute).apply(y.fires("mail")...)
+	y.want(y.apply(y.fires("ledger")...), "INC-3 open: duration/mail=ALARM duration/ledger=ALARM")
+	y.want(y.after(time.Second).apply(y.ends("ledger")...), "INC-3 open: duration/mail=ALARM duration/ledger=OK")
+}
+
 // TestEpisode holds that an incident that was opened again is judged by what fires now.
 func TestEpisode(t *testing.T) {
 	y := begin(t, incident.Options{})
