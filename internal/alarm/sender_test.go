@@ -68,7 +68,7 @@ func services(names ...string) map[string][]string {
 
 // A service whose spans no longer come although others' calls are answered by it has lost its telemetry, and not its traffic.
 func TestACalledServiceOfWhichNothingIsHeard(t *testing.T) {
-	m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(1000, 1600, "cart")}
+	m := &fleet{label: "service_name", names: []string{"cart", "ledger"}, silent: off(1000, 1600, "cart")}
 	for name, c := range map[string]struct {
 		calls []string
 		want  []string
@@ -81,7 +81,7 @@ func TestACalledServiceOfWhichNothingIsHeard(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order"), calls: c.calls}
+			l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "ledger"), calls: c.calls}
 			l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{stopped("no traffic", callsRate)}, Delay: -1, Sources: l.sources})
 			l.run(0, 1000)
 			got := append(l.run(1000, 1600, "otlp/cart"), l.run(1600, 2200)...)
@@ -92,11 +92,11 @@ func TestACalledServiceOfWhichNothingIsHeard(t *testing.T) {
 
 // A service that sends its spans another way from some time on is heard of.
 func TestAServiceThatMovesToAnotherSource(t *testing.T) {
-	m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(0, 0)}
-	l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order"), calls: []string{"cart"}}
+	m := &fleet{label: "service_name", names: []string{"cart", "ledger"}, silent: off(0, 0)}
+	l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "ledger"), calls: []string{"cart"}}
 	l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{stopped("no traffic", callsRate)}, Delay: -1, Sources: l.sources})
 	l.run(0, 1000)
-	l.sends = map[string][]string{"otlp/order": {alarm.SpansKey}, "zipkin/cart": {alarm.SpansKey}}
+	l.sends = map[string][]string{"otlp/ledger": {alarm.SpansKey}, "zipkin/cart": {alarm.SpansKey}}
 	equal(t, "transitions", l.run(1000, 2000), []string(nil))
 	m.silent = off(2000, 3000, "cart")
 	equal(t, "when it falls silent there", l.run(2000, 2200, "zipkin/cart"), []string{`2100 source down{source="zipkin"} OK->ALARM`})
@@ -104,10 +104,10 @@ func TestAServiceThatMovesToAnotherSource(t *testing.T) {
 
 // What was judged before a silence was known for one is taken back.
 func TestAnAlarmOfASilenceIsTakenBack(t *testing.T) {
-	m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(1000, 1600, "cart")}
+	m := &fleet{label: "service_name", names: []string{"cart", "ledger"}, silent: off(1000, 1600, "cart")}
 	r := stopped("no traffic", callsRate)
 	r.EvaluationPeriods, r.DatapointsToAlarm = 1, 1
-	l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order"), calls: []string{"cart"}}
+	l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "ledger"), calls: []string{"cart"}}
 	l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{r}, Delay: -1, Sources: l.sources})
 	l.run(0, 1000)
 	equal(t, "transitions", l.run(1000, 1200, "otlp/cart"), []string{
@@ -124,8 +124,8 @@ func TestWhatCallsShow(t *testing.T) {
 		want   bool
 	}{"answered": {1, 0, true}, "failed": {1, 1, false}, "seldom with a span": {0.01, 0, false}} {
 		t.Run(name, func(t *testing.T) {
-			m := &fleet{label: "service_name", names: []string{"cart", "order"}, silent: off(1000, 1600, "cart")}
-			l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "order")}
+			m := &fleet{label: "service_name", names: []string{"cart", "ledger"}, silent: off(1000, 1600, "cart")}
+			l := &line{t: t, sources: alarm.NewSources(), sends: services("cart", "ledger")}
 			l.e = newEvaluator(t, m, openState(t), alarm.Options{Rules: []alarm.Rule{stopped("no traffic", callsRate)}, Delay: -1, Sources: l.sources})
 			l.run(0, 1000)
 			var got []string

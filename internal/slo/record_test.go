@@ -50,12 +50,12 @@ apiVersion: openslo/v1
 kind: SLO
 metadata: {name: orders}
 spec:
-  service: order
+  service: ledger
   indicator:
     spec:
       ratioMetric:
-        bad: {metricSource: {type: TriageSpans, spec: {query: 'service:order status:error', by: [cloud.region]}}}
-        total: {metricSource: {type: TriageSpans, spec: {query: 'service:order', by: [cloud.region]}}}
+        bad: {metricSource: {type: TriageSpans, spec: {query: 'service:ledger status:error', by: [cloud.region]}}}
+        total: {metricSource: {type: TriageSpans, spec: {query: 'service:ledger', by: [cloud.region]}}}
   timeWindow: [{duration: 7d, isRolling: true}]
   budgetingMethod: Occurrences
   objectives: [{target: 0.98}]
@@ -126,13 +126,13 @@ func TestSearchesAreCounted(t *testing.T) {
 	if err := m.Record(t.Context(), model.DefaultTenant, w.end); err != nil {
 		t.Fatal(err)
 	}
-	left, err := w.m.Query(t.Context(), model.DefaultTenant, `triage_slo_budget_remaining{slo="orders",objective="0.98",service="order",cloud_region="eu"}`, w.end)
+	left, err := w.m.Query(t.Context(), model.DefaultTenant, `triage_slo_budget_remaining{slo="orders",objective="0.98",service="ledger",cloud_region="eu"}`, w.end)
 	if err != nil || len(left) != 1 || math.Abs(left[0].Value-0.5) > 1e-6 {
 		t.Errorf("what is left is recorded as %v, %v", left, err)
 	}
 
 	// Another search begins anew, and one that fails is counted when it no longer does.
-	other := must(t, strings.ReplaceAll(searched, "service:order", "service:basket"))
+	other := must(t, strings.ReplaceAll(searched, "service:ledger", "service:basket"))
 	if err := m.Save(t.Context(), model.DefaultTenant, other); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestSearchesAreCounted(t *testing.T) {
 
 func TestSearchesThatCannotBeCounted(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
-		{"service:order status:error", "service:", "spec.indicator.spec.ratioMetric.bad.metricSource.spec: query: "},
+		{"service:ledger status:error", "service:", "spec.indicator.spec.ratioMetric.bad.metricSource.spec: query: "},
 		{"cloud.region", "a, a", `ratioMetric.bad.metricSource.spec: by: "a" is empty, there twice`},
 		{"cloud.region", "slo", `by: "slo" is empty, there twice, or a name that is taken`},
 		{"      ratioMetric:", "      thresholdMetric: {metricSource: {type: TriageLogs, spec: {query: x}}}\n#", "spec.indicator.spec.thresholdMetric.metricSource.type: the rows that a search finds are counted"},
