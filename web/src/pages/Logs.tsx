@@ -87,7 +87,8 @@ export function Logs() {
       )}
       {view === 'tail' && <Tail q={q} key={q} onContext={setAround} columns={columns} />}
       {view === 'templates' && <Patterns />}
-      {view === 'list' && <Bars q={q} range={range} />}
+      {/* What keeps the lines from being found keeps them from being counted, and is said once. */}
+      {view === 'list' && !logs.isError && <Bars q={q} range={range} />}
       {view === 'list' && (
         <Panel
           of={logs}
