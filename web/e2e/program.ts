@@ -115,6 +115,16 @@ export async function sendSpans(p: Program, service: string, spans: SpanInput[])
   }
 }
 
+/** Sends values of a gauge, for each of some services at some times. */
+export async function sendGauges(p: Program, name: string, services: string[], times: number[]): Promise<void> {
+  await post(`${p.otlp}/v1/metrics`, {
+    resourceMetrics: services.map((service, i) => ({
+      resource: { attributes: attributes({ 'service.name': service }) },
+      scopeMetrics: [{ metrics: [{ name, gauge: { dataPoints: times.map((at) => ({ timeUnixNano: nanos(at), asDouble: i + Math.sin(at / 3_600_000 + i) })) } }] }],
+    })),
+  });
+}
+
 /** Sends log lines of one service. */
 export async function sendLogs(p: Program, service: string, lines: { at: number; body: string; severity?: number; attributes?: Record<string, string> }[]): Promise<void> {
   await post(`${p.otlp}/v1/logs`, {

@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import type { Browser, CDPSession } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { launch, missing, open } from '../browser';
-import { type Program, bigTrace, sendSpans, startProgram } from '../program';
+import { type Program, bigTrace, sendGauges, sendSpans, startProgram } from '../program';
 
 const budgetBytes = 350 * 1024;
 
@@ -80,6 +80,47 @@ describe.skipIf(missing)(`cost${missing && `: skipped, ${missing}`}`, () => {
     const short = frames.filter((f) => f <= 16).length / Math.max(1, frames.length);
     say(`  main-thread tasks of at most 16 ms (${frames.length})`, `${Math.round(short * 1000) / 10} %`, 'at least 95 %');
     await page.context().close();
+  });
+});
+
+describe.skipIf(missing)(`charts${missing && `: skipped, ${missing}`}`, () => {
+  test('50 series over 24 hours', async () => {
+    const [program, browser] = await Promise.all([startProgram(), launch()]);
+    const minute = 60_000;
+    const now = Math.floor(Date.now() / minute) * minute;
+    const names = Array.from({ length: 50 }, (_, i) => `s-${i}`);
+    for (let hour = 24; hour > 0; hour--) {
+      await sendGauges(program, 'bench.load', names, Array.from({ length: 60 }, (_, m) => now - hour * 60 * minute + m * minute));
+    }
+    const { page } = await open(browser, program.url);
+    await page.goto(`/explore?${new URLSearchParams({ query: 'bench_load' })}`);
+    await page.getByRole('button', { name: /^Time range/ }).click();
+    const preset = page.getByRole('button', { name: /(24 h|1 d)$/ });
+    await preset.waitFor();
+    // From the click to the frame after the last line was drawn.
+    const ms = await preset.evaluate(
+      (button) =>
+        new Promise<number>((done) => {
+          const began = performance.now();
+          const { stroke } = CanvasRenderingContext2D.prototype;
+          let lines = 0;
+          CanvasRenderingContext2D.prototype.stroke = function (...args: [Path2D?]) {
+            lines++;
+            return Reflect.apply(stroke, this, args);
+          };
+          const look = () => {
+            const answered = performance.getEntriesByType('resource').some((r) => r.name.includes('query_range') && r.startTime >= began && (r as PerformanceResourceTiming).responseEnd > 0);
+            if (!answered) lines = 0;
+            if (answered && lines >= 50) setTimeout(() => done(performance.now() - began));
+            else requestAnimationFrame(look);
+          };
+          (button as HTMLElement).click();
+          requestAnimationFrame(look);
+        }),
+    );
+    process.stdout.write(`${'24 hours of 50 series, click to paint'.padEnd(44)} ${`${Math.round(ms)} ms`.padStart(10)}   want under 300 ms\n`);
+    await browser.close();
+    await program.stop();
   });
 });
 
