@@ -54,7 +54,7 @@ func lockWait() Scenario {
 // nobody waits in a circle. SQLite has one lock for all.
 func holdRows(ctx context.Context, w *World, departments []string, held time.Duration) string {
 	if w.SQL(ctx, "SELECT pg_sleep(0)") != nil {
-		return fmt.Sprintf("BEGIN IMMEDIATE; "+sqliteCounting+"; COMMIT", held.Milliseconds())
+		return fmt.Sprintf("BEGIN IMMEDIATE; SELECT pause(%d); COMMIT", held.Milliseconds())
 	}
 	return fmt.Sprintf(`BEGIN; SELECT count(*) FROM (SELECT 1 FROM stock WHERE sku IN (SELECT sku FROM products WHERE category IN ('%s'))
 		ORDER BY sku, warehouse FOR UPDATE) AS locked; SELECT pg_sleep(%d / 1000.0); COMMIT`,

@@ -43,8 +43,9 @@ var slowStatements = []slowStatement{
 		postgres: `ALTER TABLE products RENAME TO products_all;
 			CREATE VIEW products AS SELECT * FROM products_all WHERE (SELECT pg_sleep(%d / 1000.0) IS NOT NULL)`,
 		postgresUndo: `DROP VIEW products; ALTER TABLE products_all RENAME TO products`,
-		sqlite:       sqliteCount + `; ALTER TABLE products RENAME TO products_all; ` + sqliteProducts,
-		sqliteUndo:   `DROP VIEW products; ALTER TABLE products_all RENAME TO products; DROP VIEW numbers_counted`,
+		sqlite: `ALTER TABLE products RENAME TO products_all;
+			CREATE VIEW products AS SELECT * FROM products_all WHERE (SELECT pause(%d) IS NULL)`,
+		sqliteUndo: `DROP VIEW products; ALTER TABLE products_all RENAME TO products`,
 	},
 	{
 		about: "reserving", ms: 180,
@@ -52,9 +53,8 @@ var slowStatements = []slowStatement{
 			'BEGIN PERFORM pg_sleep(%d / 1000.0); RETURN NULL; END';
 			CREATE TRIGGER reservation_check AFTER INSERT ON reservations EXECUTE FUNCTION reservation_checked()`,
 		postgresUndo: `DROP TRIGGER reservation_check ON reservations; DROP FUNCTION reservation_checked()`,
-		sqlite: sqliteCount + `; CREATE TRIGGER reservation_check AFTER INSERT ON reservations
-			BEGIN SELECT n FROM numbers_counted; END`,
-		sqliteUndo: `DROP TRIGGER reservation_check; DROP VIEW numbers_counted`,
+		sqlite:       `CREATE TRIGGER reservation_check AFTER INSERT ON reservations BEGIN SELECT pause(%d); END`,
+		sqliteUndo:   `DROP TRIGGER reservation_check`,
 	},
 	{
 		about: "taking stock", ms: 180,
@@ -62,18 +62,10 @@ var slowStatements = []slowStatement{
 			'BEGIN PERFORM pg_sleep(%d / 1000.0); RETURN NULL; END';
 			CREATE TRIGGER stock_check BEFORE UPDATE ON stock EXECUTE FUNCTION stock_checked()`,
 		postgresUndo: `DROP TRIGGER stock_check ON stock; DROP FUNCTION stock_checked()`,
-		sqlite: sqliteCount + `; CREATE TRIGGER stock_check AFTER UPDATE ON stock
-			BEGIN SELECT n FROM numbers_counted; END`,
-		sqliteUndo: `DROP TRIGGER stock_check; DROP VIEW numbers_counted`,
+		sqlite:       `CREATE TRIGGER stock_check AFTER UPDATE ON stock BEGIN SELECT pause(%d); END`,
+		sqliteUndo:   `DROP TRIGGER stock_check`,
 	},
 }
-
-// SQLite cannot sleep, so it counts; some fifteen hundred numbers take a millisecond.
-const (
-	sqliteCounting = `WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500 * %d) SELECT max(n) AS n FROM c`
-	sqliteCount    = `CREATE VIEW numbers_counted AS ` + sqliteCounting
-	sqliteProducts = `CREATE VIEW products AS SELECT * FROM products_all WHERE (SELECT n FROM numbers_counted) > 0`
-)
 
 // slowDown tells the database in the words that it knows.
 func (q slowStatement) slowDown(ctx context.Context, w *World, ms int) (func(context.Context) error, error) {

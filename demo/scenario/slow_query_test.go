@@ -69,7 +69,7 @@ func TestSlowStatements(t *testing.T) {
 		}
 		slow := map[string]bool{}
 		for about, statement := range statements {
-			slow[about] = took(statement) > 150*time.Millisecond
+			slow[about] = took(statement) > 390*time.Millisecond
 		}
 		if d := cmp.Diff(map[string]bool{"reading products": false, "reserving": false, "taking stock": false, q.about: true}, slow); d != "" {
 			t.Errorf("slow statements (-want +got):\n%s", d)
@@ -82,7 +82,7 @@ func TestSlowStatements(t *testing.T) {
 		}
 	}
 	for about, statement := range statements {
-		if d := took(statement); d > 150*time.Millisecond {
+		if d := took(statement); d > 390*time.Millisecond {
 			t.Errorf("%s still takes %s", about, d)
 		}
 	}

@@ -3,15 +3,29 @@ package shop
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/XSAM/otelsql"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
 	"go.opentelemetry.io/otel/attribute"
-	_ "modernc.org/sqlite" // database/sql driver "sqlite"
+	"modernc.org/sqlite" // database/sql driver "sqlite"
 )
+
+// SQLite gets a function pause(ms), as PostgreSQL has pg_sleep, so that what it is slow at takes as long on any machine.
+func init() {
+	sqlite.MustRegisterScalarFunction("pause", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		ms, ok := args[0].(int64)
+		if !ok {
+			return nil, fmt.Errorf("pause: %v is no number of milliseconds", args[0])
+		}
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		return nil, nil
+	})
+}
 
 // Database says where the stock is kept.
 type Database struct {
