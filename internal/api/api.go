@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"triage/internal/alarm"
+	"triage/internal/dashboard"
 	"triage/internal/diagnose"
 	"triage/internal/incident"
 	"triage/internal/ingest"
@@ -50,6 +51,8 @@ type Options struct {
 	// Incidents does what people do with incidents.
 	Incidents Incidents
 	SLOs      SLOs
+	// Dashboards keeps what people look at.
+	Dashboards Dashboards
 	Manifests Manifests
 	Runbooks  Runbooks
 	// Token is what requests must carry that act on the world or read files, as a bearer's.
@@ -148,11 +151,12 @@ func problem(err error) error {
 	case errors.Is(err, errNoToken):
 		return huma.Error401Unauthorized(err.Error())
 	case errors.As(err, &bad), errors.As(err, &query), errors.Is(err, alarm.ErrInvalid),
-		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid), errors.Is(err, runbook.ErrInvalid):
+		errors.Is(err, notify.ErrInvalid), errors.Is(err, incident.ErrInvalid), errors.Is(err, slo.ErrInvalid), errors.Is(err, runbook.ErrInvalid),
+		errors.Is(err, dashboard.ErrInvalid):
 		return huma.Error400BadRequest(err.Error())
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, incident.ErrConflict), errors.Is(err, runbook.ErrConflict):
+	case errors.Is(err, incident.ErrConflict), errors.Is(err, runbook.ErrConflict), errors.Is(err, dashboard.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, store.ErrOverloaded):
 		return huma.Error429TooManyRequests(err.Error())

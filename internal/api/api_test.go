@@ -19,6 +19,7 @@ import (
 
 	"triage/internal/alarm"
 	"triage/internal/api"
+	"triage/internal/dashboard"
 	"triage/internal/diagnose"
 	"triage/internal/incident"
 	"triage/internal/ingest"
@@ -296,8 +297,9 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	h := newHandler(t, api.Options{
 		Events: fakeEvents{}, Metrics: fakeMetrics{}, State: st, Alarms: fakeAlarms{}, Notify: fakeNotify{},
-		Runbooks:  fakeRunbooks{},
-		Manifests: manifest.New(manifest.Options{State: st}), Token: "t0ken",
+		Runbooks:   fakeRunbooks{},
+		Dashboards: dashboard.New(dashboard.Options{State: st, Now: func() time.Time { return now }}),
+		Manifests:  manifest.New(manifest.Options{State: st}), Token: "t0ken",
 		SLOs:      slo.New(slo.Options{Metrics: fakeMetrics{}, State: st, Rules: func(string, []alarm.Rule) {}}),
 		Incidents: incident.New(incident.Options{State: st}),
 		Record:    func(ctx context.Context, tenant string, c model.Change) error { return st.AddChange(ctx, tenant, c) },
@@ -421,6 +423,18 @@ var calls = []struct {
 	{"slo-history-of-no-objective", "GET", "/api/v1/slos/checkout/history?objective=2", "", "", 400},
 	{"slo-removed", "DELETE", "/api/v1/slos/checkout", "", "", 204},
 	{"slo-removed-missing", "DELETE", "/api/v1/slos/checkout", "", "", 404},
+	{"dashboard-saved", "POST", "/api/v1/dashboards", `{"dashboard":{"name":"carts","title":"Carts","panels":[{"kind":"line","x":0,"y":0,"w":12,"h":6,"queries":[{"expr":"up"}]}]},"by":"ann","note":"first","of":0}`, "", 201},
+	{"dashboard-saved-too-late", "POST", "/api/v1/dashboards", `{"dashboard":{"name":"carts","title":"Mine","panels":[]},"by":"bob","of":0}`, "", 409},
+	{"dashboard-of-what-is-wrong", "POST", "/api/v1/dashboards", `{"dashboard":{"name":"carts","panels":[{"kind":"pie"},{"kind":"line","queries":[{"expr":"sum("}]}]}}`, "", 400},
+	{"dashboards", "GET", "/api/v1/dashboards", "", "", 200},
+	{"dashboard", "GET", "/api/v1/dashboards/carts", "", "", 200},
+	{"dashboard-version-missing", "GET", "/api/v1/dashboards/carts?version=7", "", "", 404},
+	{"dashboard-versions", "GET", "/api/v1/dashboards/carts/versions", "", "", 200},
+	{"dashboard-imported", "POST", "/api/v1/dashboards/import", `{"text":"{\"title\":\"Carts\",\"panels\":[{\"type\":\"graph\",\"title\":\"Up\",\"targets\":[{\"expr\":\"up\"}]},{\"type\":\"worldmap\",\"title\":\"Where\"}]}"}`, "", 200},
+	{"dashboard-imported-from-nothing", "POST", "/api/v1/dashboards/import", `{"text":"{}"}`, "", 400},
+	{"dashboard-schema", "GET", "/api/v1/schema/dashboard", "", "", 200},
+	{"dashboard-removed", "DELETE", "/api/v1/dashboards/carts", "", "", 204},
+	{"dashboard-removed-missing", "DELETE", "/api/v1/dashboards/carts", "", "", 404},
 	{"apply", "POST", "/api/v1/apply", `{"files":[{"name":"a.yml","text":"apiVersion: triage/v1\nkind: Alarm\nmetadata: {name: down}\nspec: {expr: up, compare: {op: '<', threshold: 1}}\n"}],"by":"ann"}`, "", 200},
 	{"apply-what-is-wrong", "POST", "/api/v1/apply", `{"files":[{"name":"a.yml","text":"apiVersion: triage/v1\nkind: Alarm\nmetadata: {name: down}\nspec:\n  exp: up\n"}]}`, "", 400},
 	{"export", "GET", "/api/v1/export?kind=Alarm", "", "", 200},

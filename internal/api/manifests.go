@@ -76,7 +76,7 @@ func (s *server) apply(ctx context.Context, in *applyParams) (*body, error) {
 type exportParams struct {
 	Tenant string `header:"X-Scope-OrgID"`
 	Bearer
-	Kind     string `query:"kind" enum:"Alarm,SLO,Silence,Routes,Runbook" doc:"all without it"`
+	Kind     string `query:"kind" enum:"Alarm,SLI,AlertCondition,AlertPolicy,SLO,Silence,Routes,Dashboard,Runbook" doc:"all without it"`
 	Revision int    `query:"revision" minimum:"0" doc:"what this revision declared; what there is now without it"`
 }
 

@@ -28,6 +28,7 @@ import (
 	"triage/internal/api"
 	"triage/internal/blackbox"
 	"triage/internal/compat"
+	"triage/internal/dashboard"
 	"triage/internal/derive"
 	"triage/internal/diagnose"
 	"triage/internal/incident"
@@ -129,6 +130,8 @@ type app struct {
 	notify    *notify.Manager
 	slos      *slo.Manager
 	runbooks  *runbook.Manager
+	// dashboards keeps what people look at.
+	dashboards *dashboard.Keeper
 	// configured tells that the configuration says who is told, so that nobody else may.
 	configured atomic.Bool
 	secrets    atomic.Pointer[[]string] // see learnSecrets
@@ -310,6 +313,10 @@ func (a *app) startJudges(ctx context.Context) error {
 	a.slos = slo.New(slo.Options{Metrics: a.metrics, Events: a.events, State: a.state, Rules: a.alarms.SetDerived, Logger: a.Logger})
 	if err := a.slos.Reload(ctx, model.DefaultTenant); err != nil {
 		return fmt.Errorf("load service level objectives: %w", err)
+	}
+	a.dashboards = dashboard.New(dashboard.Options{State: a.state, Now: time.Now})
+	if err := a.dashboards.Reload(ctx, model.DefaultTenant); err != nil {
+		return fmt.Errorf("load dashboards: %w", err)
 	}
 	a.background("objectives", func(ctx context.Context) error { return a.slos.Run(ctx, model.DefaultTenant) })
 	a.background("alarms", w.run)
@@ -493,7 +500,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		return err
 	}
 	page, err := api.New(api.Options{
-		Manifests: a.declared(), Runbooks: a.runbooks, Token: token,
+		Manifests: a.declared(), Runbooks: a.runbooks, Dashboards: a.dashboards, Token: token,
 		Events: a.events, Metrics: a.metrics, State: a.state, Alarms: a.alarms, Incidents: a.incidents, SLOs: a.slos, Notify: a.notify,
 		Record: func(ctx context.Context, tenant string, c model.Change) error {
 			_, err := a.sink.Accept(ctx, &model.Batch{Tenant: tenant, Source: "api", Changes: []model.Change{c}})

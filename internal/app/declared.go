@@ -25,7 +25,8 @@ func (a *app) declared() *manifest.Manager {
 		"SLO":   {Together: slo.Together, Reload: a.slos.Reload},
 		// What SLOs refer to is read with them.
 		"SLI": {Reload: a.slos.Reload}, "AlertPolicy": {Reload: a.slos.Reload}, "AlertCondition": {Reload: a.slos.Reload},
-		"Runbook": {Reload: a.runbooks.Reload},
+		"Dashboard": {Reload: a.dashboards.Reload},
+		"Runbook":   {Reload: a.runbooks.Reload},
 		"Routes":  {Check: a.checkRoutes, Reload: a.takeRoutes},
 	}})
 }

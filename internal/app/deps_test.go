@@ -31,6 +31,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"triage/internal/runbook", "triage/internal/store/", "actors keep what they did by the contract, so that engines can be exchanged"},
 	{"triage/internal/slo", "triage/internal/api", "judges are asked by edges, and do not know them"},
 	{"triage/internal/slo", "triage/internal/store/", "judges ask the contract, so that engines can be exchanged"},
+	{"triage/internal/dashboard", "triage/internal/store/", "dashboards are kept by the contract, so that engines can be exchanged"},
+	{"triage/internal/dashboard", "triage/internal/api", "edges ask for dashboards, and are not known"},
 	{"triage/internal/manifest", "triage/internal/api", "edges hand files over, and are not known"},
 	{"triage/internal/manifest", "triage/internal/store/", "what is declared is kept by the contract, so that engines can be exchanged"},
 	{"triage/internal/metricmath", "triage/", "metric math is a language, and knows nobody who has metrics"},

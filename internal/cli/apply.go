@@ -77,9 +77,9 @@ func applyCommand(o *options) *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE...",
-		Short: "Make alarms, objectives, silences, routes and runbooks be what files declare",
-		Long: `apply takes documents of the kinds Alarm, SLO (with SLI, AlertPolicy and AlertCondition), Silence, Routes and Runbook. Either all
-of them are valid and are taken over together, as a new revision, or nothing changes and everything that is wrong is listed.
+		Short: "Make alarms, objectives, silences, routes, dashboards and runbooks be what files declare",
+		Long: `apply takes documents of the kinds Alarm, SLO (with SLI, AlertPolicy and AlertCondition), Silence, Routes, Dashboard and Runbook. Either
+all of them are valid and are taken over together, as a new revision, or nothing changes and everything that is wrong is listed.
 
 It needs the server's token: TRIAGE_TOKEN, or the file "token" in the data directory (TRIAGE_DATA).`,
 		Args: args(cobra.NoArgs),
@@ -244,7 +244,7 @@ func exportCommand(o *options) *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write into this file")
-	cmd.Flags().StringVar(&kind, "kind", "", "only Alarm, SLO, Silence, Routes or Runbook")
+	cmd.Flags().StringVar(&kind, "kind", "", "only Alarm, SLO, Silence, Routes, Dashboard or Runbook")
 	cmd.Flags().IntVar(&revision, "revision", 0, "what this revision declared (what there is now without it)")
 	return cmd
 }

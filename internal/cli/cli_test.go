@@ -43,6 +43,13 @@ var routes = map[string]string{
 	"POST /api/v1/incidents/INC-2/silence":                "incident-silences.json",
 	"GET /api/v1/journal":                                 "journal.json",
 	"GET /api/v1/slos":                                    "slos.json",
+	"GET /api/v1/dashboards":                              "dashboards.json",
+	"POST /api/v1/dashboards":                             "dashboard.json",
+	"POST /api/v1/dashboards/import":                      "dashboard-imported.json",
+	"GET /api/v1/dashboards/shop":                         "dashboard.json",
+	"GET /api/v1/dashboards/shop/versions":                "dashboard-versions.json",
+	"DELETE /api/v1/dashboards/shop":                      "",
+	"GET /api/v1/schema/dashboard":                        "revisions.json",
 	"GET /api/v1/runbooks":                                "runbooks.json",
 	"GET /api/v1/runs":                                    "runs.json",
 	"POST /api/v1/runs/r1/approve":                        "run.json",
@@ -163,6 +170,9 @@ func TestGolden(t *testing.T) {
 			"apply", "apply -f testdata/api/empty --by ann", "diff -f testdata/slo.yml", "diff -f testdata/wrong.yml", "diff -f testdata/none.yml", "export --kind Alarm", "revisions", "revisions --json"},
 		"runbooks": {"runbooks", "runbooks runs --incident INC-2 --limit 5", "runbooks --json", "runbooks list", "runbooks list --json", "runbooks show r2", "runbooks show r9", "runbooks approve r1 --by ann", "runbooks undo r9 --by ann", "runbooks refuse"},
 		"slo":      {"slo", "slo list --check", "slo --json", "slo show checkout", "slo show none", "slo put -f testdata/slo.yml", "slo put -f -", "slo put", "slo delete checkout"},
+		"dashboards": {"dashboards", "dashboards --json", "dashboards show shop --version 2", "dashboards show none", "dashboards put -f - --by ann --note 'more room'", "dashboards put",
+			"dashboards import testdata/api/dashboard.json --name shop", "dashboards import - --save --by ann", "dashboards import testdata/none.json", "dashboards import - --json",
+			"dashboards versions shop", "dashboards restore shop --version 1 --by ann", "dashboards restore shop", "dashboards delete shop", "dashboards delete none", "dashboards schema"},
 		"alarms": {"alarms list", "alarms list --state ALARM --check", "alarms rules", "alarms history a1 --from -1h", "alarms put -f testdata/rules.yml",
 			"alarms put -f -", "alarms delete 'slow cart'", "alarms backtest testdata/rules.yml --from -1h --per-week 1",
 			"alarms backtest testdata/rules.yml --json"},
@@ -181,7 +191,7 @@ func TestGolden(t *testing.T) {
 			"diagnose --lang fr", "query metrics x --to now", "query metrics x --from now --to -1h", "incidents list --status closed", "alarms put -f testdata/none.yml",
 			"changes record", "load spans --to 192.0.2.1:4317", "load spans --rate -1", "nonsense", "version --json=maybe"},
 		"completion": {"__complete incidents show ''", "__complete diagnose --service ''", "__complete alarms delete ''", "__complete incidents show INC-2 ''",
-			"__complete errors show ''", "__complete errors --service ''"},
+			"__complete errors show ''", "__complete errors --service ''", "__complete dashboards show ''"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{}

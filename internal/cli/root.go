@@ -39,7 +39,7 @@ running server (--server).`,
 	flags.BoolVar(&o.noColor, "no-color", os.Getenv("NO_COLOR") != "", "print without colours (NO_COLOR)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return badUsage(cmd, err) })
 	root.AddCommand(
-		diagnoseCommand(o), incidentsCommand(o), alarmsCommand(o), sloCommand(o), runbooksCommand(o), notifyCommand(o), silencesCommand(o), changesCommand(o), journalCommand(o),
+		diagnoseCommand(o), incidentsCommand(o), alarmsCommand(o), sloCommand(o), dashboardsCommand(o), runbooksCommand(o), notifyCommand(o), silencesCommand(o), changesCommand(o), journalCommand(o),
 		applyCommand(o), diffCommand(o), exportCommand(o), revisionsCommand(o),
 		queryCommand(o), traceCommand(o), logsCommand(o), exceptionsCommand(o), servicesCommand(o), statusCommand(o),
 		recordCommand(o), loadCommand(o), versionCommand(o, version), exitCodesTopic(),

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"triage/internal/alarm"
+	"triage/internal/dashboard"
 	"triage/internal/notify"
 	"triage/internal/runbook"
 	"triage/internal/slo"
@@ -47,6 +48,7 @@ var kinds = []*kind{
 	{"SLO", openSLO, slo.DocumentKind, readWhole(func(s *slo.SLO) string { return s.Metadata.Name }), nil},
 	{"Silence", apiVersion, notify.SilenceKind, readSilence, specOfSilence},
 	{"Routes", apiVersion, notify.RoutesKind, readRoutes, specOfRoutes},
+	{"Dashboard", apiVersion, dashboard.DocumentKind, readNamed(func(d *dashboard.Dashboard) *string { return &d.Name }), specOfNamed},
 	{"Runbook", apiVersion, runbook.DocumentKind, readNamed(func(r *runbook.Runbook) *string { return &r.Name }), specOfNamed},
 }
 

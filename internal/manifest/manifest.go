@@ -1,4 +1,5 @@
-// Package manifest takes what users declare in files: alarms, service level objectives, silences, routes and runbooks. It
+// Package manifest takes what users declare in files: alarms, service level objectives, silences, routes,
+// dashboards and runbooks. It
 // reads files strictly and says everything that is wrong at once, by file, line and path; it says what applying them would
 // change; and it applies them, all or none, as a new revision. It owns the files' format and the revisions. What things
 // mean is their owners' business, who keep them as documents in the state store and read them again when told.

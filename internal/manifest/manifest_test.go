@@ -340,6 +340,32 @@ func TestRunbook(t *testing.T) {
 }
 
 // A disk that is full leaves all as it was.
+func TestDashboard(t *testing.T) {
+	d := open(t)
+	const board = `
+apiVersion: triage/v1
+kind: Dashboard
+metadata: {name: carts}
+spec:
+  title: Carts
+  variables:
+    - {name: service, of: {label: service_name}}
+  panels:
+    - {kind: line, x: 0, y: 0, w: 12, h: 6, queries: [{expr: 'sum(rate(x_total{service_name=~"$service"}[5m]))'}]}
+`
+	equal(t, "first", d.must(manifest.Request{}, board), "1: create Dashboard carts")
+	text, err := d.m.Export(t.Context(), tenant, "Dashboard", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "again", d.must(manifest.Request{}, text), "0: same Dashboard carts")
+	_, err = d.apply(manifest.Request{}, strings.Replace(board, "sum(rate", "sum(rat", 1))
+	if err == nil || !strings.HasPrefix(err.Error(), "a.yml:10: Dashboard carts: spec.panels[0].queries[0].expr: 1:5: parse error: unknown function") {
+		t.Errorf("a query that is none: %v", err)
+	}
+	equal(t, "removed", d.must(manifest.Request{Prune: true}, "\n---\n"), "2: delete Dashboard carts")
+}
+
 func TestAllOrNothing(t *testing.T) {
 	d := open(t)
 	if err := d.s.Close(); err != nil {
