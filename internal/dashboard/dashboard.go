@@ -83,7 +83,7 @@ const (
 	Logs      Kind = "logs"      // lines that a search finds
 	LogCounts Kind = "logCounts" // how many there are over time, by level
 	Spans     Kind = "spans"     // spans that a search finds
-	Durations Kind = "durations" // how their durations are spread over time
+	Durations Kind = "durations" // how long they took: median, 95th and 99th percentile
 	Alarms    Kind = "alarms"    // alarms and how they stand
 	Incidents Kind = "incidents" // incidents, open ones first
 	SLOs      Kind = "slos"      // objectives and their budgets

@@ -39,6 +39,10 @@ describe.skipIf(missing)(`accessibility${missing && `: skipped, ${missing}`}`, (
     ['rules', '/alarms?view=rules', 'by itself'],
     ['a rule', `/alarms?view=edit&rule=duration&${range}`, 'datapoints of'],
     ['silences', '/alarms?view=silences', 'No silences'],
+    ['dashboards', '/dashboards?import=1', 'A service'],
+    ['a dashboard', `/dashboards/service?var-service=inventory&${range}`, 'inventory request failed'],
+    ['a dashboard that is edited', `/dashboards/service?edit=1&var-service=inventory&${range}`, 'inventory request failed'],
+    ['versions of a dashboard', '/dashboards/service?view=versions', 'came with triage'],
     ['data', '/data', 'Received'],
   ])('%s has no serious fault, in light and dark', async (_, path, text) => {
     for (const colorScheme of ['light', 'dark'] as const) {

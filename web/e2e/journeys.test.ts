@@ -1,7 +1,9 @@
+import { gzipSync } from 'node:zlib';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { readDraft } from '../src/lib/dashboard';
 import { launch, missing, open } from './browser';
-import { AlarmsPage, AnyPage, IncidentPage, LogsPage, MapPage, TracePage, TracesPage } from './pages';
+import { AlarmsPage, AnyPage, DashboardPage, IncidentPage, LogsPage, MapPage, TracePage, TracesPage } from './pages';
 import { type Program, startProgram } from './program';
 
 // A recorded incident: one user's requests exhaust a connection pool.
@@ -198,6 +200,92 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await expect.poll(() => alarms.rule('failing calls').count()).toBe(0);
   });
 
+  test('a dashboard that came along: another service, and on from a panel', async () => {
+    await page.goto(`/dashboards?${new URLSearchParams(range)}`);
+    await new AnyPage(page).link('A service').click();
+    const board = new DashboardPage(page);
+    await page.getByRole('combobox', { name: 'Service' }).click();
+    await page.getByRole('option', { name: 'storefront' }).click();
+    await board.panel('Whom it calls').getByRole('cell', { name: 'inventory' }).waitFor();
+    await page.getByRole('combobox', { name: 'Service' }).click();
+    await page.getByRole('option', { name: 'inventory' }).click();
+    await board.panel('Requests by operation').getByRole('img', { name: /Requests by operation: \d+ series/ }).waitFor();
+    await board.panel('Whom it calls').getByRole('cell', { name: 'stock' }).waitFor();
+    await board.panel('Warnings and errors').getByText('inventory request failed').first().waitFor();
+    expect(new URL(page.url()).searchParams.get('var-service')).toBe('inventory');
+    await page.reload();
+    await board.panel('Warnings and errors').getByRole('link', { name: 'Warnings and errors' }).click();
+    await new LogsPage(page).lines().first().waitFor();
+    expect(new URL(page.url()).searchParams.get('q')).toBe('service:inventory level:>=warn');
+  });
+
+  test('a dashboard is written, saved, changed by somebody else, and had as it was', async () => {
+    const board = new DashboardPage(page);
+    await page.goto(`/dashboards?${new URLSearchParams(range)}`);
+    await page.getByRole('button', { name: 'New dashboard' }).click();
+    await page.getByRole('dialog').getByRole('textbox', { name: 'Title' }).fill('Night watch');
+    await page.getByRole('button', { name: 'Begin' }).click();
+    await page.getByRole('button', { name: 'Add panel' }).click();
+    await page.getByRole('menuitem', { name: 'Lines', exact: true }).click();
+    await board.field('Title').fill('Calls');
+    await page.getByRole('textbox', { name: 'PromQL' }).click();
+    await page.keyboard.insertText('sum by (service_name) (rate(traces_span_metrics_calls_total{service_name=~"$who"}[30s]))');
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: 'Variables and title' }).click();
+    await board.side().getByRole('button', { name: 'Add variable' }).click();
+    await board.field('Name').fill('who');
+    await board.side().getByRole('checkbox', { name: 'everything at once' }).check();
+    await board.panel('Calls').getByRole('img', { name: /Calls: [2-9] series/ }).waitFor();
+    // With keys a panel becomes wider and moves.
+    await page.getByRole('button', { name: 'Move Calls' }).focus();
+    await page.keyboard.press('Shift+ArrowRight');
+    await page.keyboard.press('ArrowRight');
+    await page.getByRole('button', { name: 'Edit: Calls' }).click();
+    await expect.poll(() => board.field('Width').inputValue()).toBe('13');
+    expect(await board.field('Column').inputValue()).toBe('1');
+    // What is written so far is in the address.
+    await expect.poll(async () => (await readDraft(new URL(page.url()).searchParams.get('draft') ?? ''))?.panels[0]?.x).toBe(1);
+    await page.reload();
+    await page.getByRole('button', { name: 'Edit: Calls' }).waitFor();
+    await page.getByRole('textbox', { name: 'Note' }).fill('first');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await board.panel('Calls').getByRole('img', { name: /Calls: [2-9] series/ }).waitFor();
+    // Two edit the same version: the second is told.
+    await page.getByRole('button', { name: 'Edit' }).click();
+    await page.getByRole('button', { name: 'Remove: Calls' }).click();
+    await program.put('/api/v1/dashboards', { dashboard: { name: 'night-watch', title: 'Night watch', panels: [] }, by: 'bob', note: 'emptied' });
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('alert').getByText(/somebody has changed it meanwhile/).waitFor();
+    await page.getByRole('button', { name: 'Discard' }).click();
+    await page.getByRole('button', { name: 'Versions' }).click();
+    const versions = page.getByRole('table', { name: 'Versions' });
+    await versions.getByRole('row', { name: /bob emptied/ }).waitFor();
+    await versions.getByRole('row', { name: /first/ }).getByRole('button', { name: 'Show' }).click();
+    await page.getByText('This is version 1.').waitFor();
+    await page.getByRole('button', { name: 'Make it the newest' }).click();
+    await board.panel('Calls').waitFor();
+    await expect.poll(() => page.getByText('This is version 1.').count()).toBe(0);
+  });
+
+  test("another tool's dashboard: what is lost is said before it is saved", async () => {
+    await page.goto(`/dashboards?import=1`);
+    await page.getByRole('textbox', { name: 'JSON' }).fill(
+      JSON.stringify({
+        title: 'Shop',
+        panels: [
+          { type: 'timeseries', title: 'Goroutines', gridPos: { x: 0, y: 0, w: 12, h: 8 }, targets: [{ refId: 'A', expr: 'sum by (service_name) (go_goroutine_count)', legendFormat: '{{service_name}}' }] },
+          { type: 'nodeGraph', title: 'Graph <b>', gridPos: { x: 12, y: 0, w: 12, h: 8 } },
+        ],
+      }),
+    );
+    await page.getByRole('button', { name: 'See what becomes of it' }).click();
+    await page.getByRole('list', { name: 'Not taken over' }).getByText('there is no counterpart of nodeGraph').waitFor();
+    await page.getByRole('button', { name: 'Save' }).click();
+    const board = new DashboardPage(page);
+    await board.panel('Goroutines').waitFor();
+    expect(new URL(page.url()).pathname).toBe('/dashboards/shop');
+  });
+
   test('an objective: what is left of its budget, and when it was used up', async () => {
     const counted = (labels: string) => ({ metricSource: { spec: { query: `sum(traces_span_metrics_calls_total{service_name="storefront"${labels}})` } } });
     await program.put('/api/v1/slos', {
@@ -289,6 +377,18 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await page.getByText('한 사용자의 요청이 inventory의 커넥션 풀을 고갈시켰습니다.').waitFor();
     await page.getByRole('region', { name: '왜' }).waitFor();
     expect(await page.evaluate(() => document.documentElement.lang)).toBe('ko');
+  });
+
+  test('the first load is small', async () => {
+    const files: Promise<number>[] = [];
+    page.on('response', (r) => {
+      if (!/\/api\/|\/prometheus\//.test(r.url())) files.push(r.body().then((b) => gzipSync(b).length));
+    });
+    await page.goto('/incidents/INC-1');
+    await new IncidentPage(page).section('Why').waitFor();
+    const total = (await Promise.all(files)).reduce((a, b) => a + b, 0);
+    expect(total).toBeGreaterThan(50 * 1024);
+    expect(total).toBeLessThanOrEqual(350 * 1024);
   });
 
   test('on a phone', async () => {

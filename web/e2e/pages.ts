@@ -140,3 +140,22 @@ export class AlarmsPage extends AnyPage {
     return this.page.getByRole('region', { name: 'What it would have done' });
   }
 }
+
+export class DashboardPage extends AnyPage {
+  async open(name: string, search: Record<string, string> = {}): Promise<void> {
+    await this.page.goto(`/dashboards/${name}?${new URLSearchParams(search)}`);
+  }
+
+  panel(title: string): Locator {
+    return this.page.getByRole('region', { name: title, exact: true });
+  }
+
+  /** The form beside the panels while they are edited. */
+  side(): Locator {
+    return this.page.getByRole('complementary', { name: 'Edit' });
+  }
+
+  field(name: string): Locator {
+    return this.side().getByRole('textbox', { name, exact: true });
+  }
+}

@@ -28,6 +28,8 @@ const routes = [
   page('/logs', lazyRouteComponent(() => import('./pages/Logs'), 'Logs')),
   page('/explore', lazyRouteComponent(() => import('./pages/Metrics'), 'Metrics')),
   page('/alarms', lazyRouteComponent(() => import('./pages/Alarms'), 'Alarms')),
+  page('/dashboards', lazyRouteComponent(() => import('./pages/Dashboards'), 'Dashboards')),
+  page('/dashboards/$name', lazyRouteComponent(() => import('./pages/Dashboard'), 'DashboardPage')),
   page('/data', lazyRouteComponent(() => import('./pages/Data'), 'Data')),
 ];
 

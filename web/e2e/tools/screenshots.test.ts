@@ -47,6 +47,7 @@ describe.skipIf(missing)(`pictures${missing && `: skipped, ${missing}`}`, () => 
     ['patterns', `/logs?view=templates&from=2026-11-23T01:24:48Z&to=2026-11-23T01:25:15Z`, 'light', 560],
     ['metrics', `/explore?query=${query}&${range}`, 'light', 700],
     ['alarms', `/alarms?alarm=duration%7Bservice_name%3D%22inventory%22%2Cspan_name%3D%22shop.inventory.v1.Inventory%2FListProducts%22%7D&${range}`, 'light', 800],
+    ['dashboard', `/dashboards/service?var-service=inventory&${range}`, 'light', 900],
     ['rule', `/alarms?view=edit&draft=${encodeURIComponent(rule)}&${range}`, 'light', 860],
   ] as const)('%s', async (name, address, colorScheme, height) => {
     const { page, complaints } = await open(browser, program.url, { colorScheme, viewport: { width: 1360, height } });

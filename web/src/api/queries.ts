@@ -8,8 +8,13 @@ import type {
   Band,
   Changes,
   Counts,
+  Dashboard,
+  DashboardVersion,
+  DashboardVersions,
+  Dashboards,
   Difference,
   History,
+  ImportedDashboard,
   Incident,
   Incidents,
   Logs,
@@ -324,3 +329,53 @@ export const metricNames = () =>
     },
     staleTime: 60_000,
   });
+
+/** The newest value of each series at a range's end. */
+export const instant = (query: string, r: Range) =>
+  queryOptions({
+    queryKey: ['instant', query, key(r)],
+    queryFn: async ({ signal }) => (await prometheus<{ result: { metric: Record<string, string>; value?: [number, string] }[] }>('query', { query, time: s(now(r).to) }, signal)).result,
+    enabled: query !== '',
+    refetchInterval: every(r, seldom),
+    placeholderData: keepPreviousData,
+  });
+
+/** Values of a label, of series that a selector selects or of all. */
+export const labelValues = (label: string, selector: string, r: Range) =>
+  queryOptions({
+    queryKey: ['label values', label, selector, key(r)],
+    queryFn: async ({ signal }) => {
+      const t = now(r);
+      const params = { ...(selector && { 'match[]': selector }), start: s(t.from), end: s(t.to) };
+      return (await get<{ data: string[] }>(`/prometheus/api/v1/label/${encodeURIComponent(label)}/values`, params, signal)).data;
+    },
+    staleTime: 60_000,
+    placeholderData: keepPreviousData,
+  });
+
+export const spanCounts = (q: string, r: Range, quantile: number) =>
+  queryOptions({
+    queryKey: ['span counts', q, key(r), quantile],
+    queryFn: ({ signal }) => get<Counts>('/api/v1/spans/counts', { ...within(now(r)), q, quantile }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const dashboards = () => queryOptions({ queryKey: ['dashboards'], queryFn: ({ signal }) => get<Dashboards>('/api/v1/dashboards', {}, signal) });
+
+const at = (name: string) => `/api/v1/dashboards/${encodeURIComponent(name)}`;
+
+/** One dashboard, as it is or as it was in a version. */
+export const dashboard = (name: string, version = 0) =>
+  queryOptions({
+    queryKey: ['dashboard', name, version],
+    queryFn: ({ signal }) => get<DashboardVersion>(at(name), { version: version || undefined }, signal),
+    enabled: name !== '',
+  });
+
+export const dashboardVersions = (name: string) =>
+  queryOptions({ queryKey: ['dashboard versions', name], queryFn: ({ signal }) => get<DashboardVersions>(`${at(name)}/versions`, {}, signal) });
+
+/** Saves a dashboard; of is the version that was edited, so that nobody's work is lost. */
+export const saveDashboard = (b: { dashboard: Dashboard; by: string; note: string; of?: number }) => send<DashboardVersion>('POST', '/api/v1/dashboards', b);
+export const deleteDashboard = (name: string) => send<void>('DELETE', at(name));
+export const importDashboard = (b: { text: string; name?: string }) => send<ImportedDashboard>('POST', '/api/v1/dashboards/import', b);

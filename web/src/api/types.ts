@@ -482,3 +482,69 @@ export interface SLOHistory {
   step: string;
   series: { labels?: Record<string, string>; points: { at: Time; burn: number }[] }[];
 }
+
+export type PanelKind = 'line' | 'stat' | 'bar' | 'table' | 'logs' | 'logCounts' | 'spans' | 'durations' | 'alarms' | 'incidents' | 'slos' | 'text' | 'section';
+
+/** One part of a dashboard. x and w count columns of 24, y and h rows. */
+export interface DashboardPanel {
+  title?: string;
+  description?: string;
+  kind: PanelKind;
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+  queries?: { expr: string; label?: string }[];
+  unit?: string;
+  stacked?: boolean;
+  min?: number;
+  max?: number;
+  limits?: { value: number; label?: string; below?: boolean }[];
+  search?: string;
+  columns?: string[];
+  service?: string;
+  text?: string;
+}
+
+export interface Variable {
+  name: string;
+  label?: string;
+  values?: string[];
+  of?: { label: string; selector?: string; match?: string };
+  multiple?: boolean;
+  all?: boolean;
+  default?: string[];
+}
+
+export interface Dashboard {
+  name?: string;
+  title: string;
+  description?: string;
+  tags?: string[];
+  from?: string;
+  variables?: Variable[];
+  panels: DashboardPanel[];
+}
+
+export interface DashboardVersion {
+  /** 0 is what triage brings along. */
+  version: number;
+  at?: Time;
+  by?: string;
+  note?: string;
+  dashboard: Dashboard;
+}
+
+export interface Dashboards {
+  dashboards: (Omit<DashboardVersion, 'dashboard'> & { panels: number; dashboard: Omit<Dashboard, 'panels'> & { panels: null } })[];
+}
+
+export interface DashboardVersions {
+  versions: DashboardVersion[];
+}
+
+export interface ImportedDashboard {
+  format: string;
+  dashboard: Dashboard;
+  lost: { where: string; what: string }[];
+}

@@ -48,7 +48,7 @@ export function AlarmChart({ alarm, name, line, unit, range, onset, changes = []
             unit={b.unit ?? unit}
             height={190}
             area={{ low: d.low, high: d.high, label: say('usual_range') }}
-            limit={limit === undefined ? undefined : { value: limit, label: say('alarms_above') }}
+            limits={limit === undefined ? undefined : [{ value: limit, label: say('alarms_above') }]}
             marks={onset === undefined ? [] : [{ at: onset, label: say('onset') }]}
             changes={changes.map((c) => ({ at: Date.parse(c.at), label: `${c.kind} ${c.service ?? c.key ?? ''}` }))}
             onSelect={onSelect}

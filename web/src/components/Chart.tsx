@@ -10,6 +10,9 @@ export interface Line {
   label: string;
   values: (number | null)[];
   dashed?: boolean;
+  /** Fills what is below, as stacked lines do; raw are the values before they were put on top of each other. */
+  filled?: boolean;
+  raw?: (number | null)[];
   /** A name of a colour of the style sheet; the palette's next without it. */
   color?: string;
 }
@@ -33,8 +36,11 @@ export interface Props {
   changes?: { at: number; label: string }[];
   /** Dots that open something. */
   dots?: { at: number; value: number; label: string; open: () => void }[];
-  /** A horizontal line. */
-  limit?: { value: number; label: string };
+  /** Horizontal lines. */
+  limits?: { value: number; label: string }[];
+  /** Where the axis of values begins and ends, whatever the values are. */
+  min?: number;
+  max?: number;
   /** Called with a range dragged out, in ms. */
   onSelect?: (from: number, to: number) => void;
   sparkline?: boolean;
@@ -42,6 +48,9 @@ export interface Props {
 
 /** Colours of lines, all apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008). */
 export const palette = ['--c-blue', '--c-orange', '--c-green', '--c-purple', '--c-sky', '--c-red', '--c-yellow', '--c-grey'];
+
+/** Steps of an axis of bytes, so that its marks are round in powers of 1024. */
+const binary = Array.from({ length: 60 }, (_, i) => 2 ** (i - 10));
 
 /** All charts of a page share one crosshair. */
 const together = uPlot.sync('page');
@@ -53,7 +62,7 @@ export function Chart(p: Props) {
   const { utc } = usePreferences();
   const latest = useRef(p);
   latest.current = p;
-  const key = JSON.stringify([p.lines.map((l) => [l.label, l.color, l.dashed]), p.unit, p.height, p.sparkline, p.band, p.area, p.spells, p.marks, p.changes, p.limit, p.dots?.length]);
+  const key = JSON.stringify([p.lines.map((l) => [l.label, l.color, l.dashed, l.filled]), p.unit, p.height, p.sparkline, p.band, p.area, p.spells, p.marks, p.changes, p.limits, p.min, p.max, p.dots?.length]);
 
   useEffect(() => {
     const el = host.current;
@@ -67,7 +76,7 @@ export function Chart(p: Props) {
     const lineColor = (l: Line, i: number) => color(l.color ?? palette[i % palette.length] ?? '--c-grey');
 
     const drawUnder = (u: uPlot) => {
-      const { area, band, limit, marks, spells } = latest.current;
+      const { area, band, limits, marks, spells } = latest.current;
       const { left, top, width, height: h } = u.bbox;
       const c = u.ctx;
       c.save();
@@ -86,7 +95,7 @@ export function Chart(p: Props) {
         c.fillStyle = color('--c-band');
         c.fillRect(left, y1, width, Math.max(2 * ratio, y2 - y1));
       }
-      if (limit) {
+      for (const limit of limits ?? []) {
         const y = u.valToPos(limit.value, 'y', true);
         c.strokeStyle = color('--c-dim');
         c.setLineDash([4 * ratio, 4 * ratio]);
@@ -108,7 +117,7 @@ export function Chart(p: Props) {
       c.restore();
     };
     const drawOver = (u: uPlot) => {
-      const { area, band, marks, changes, limit, dots, lines, sparkline } = latest.current;
+      const { area, band, marks, changes, limits, dots, lines, sparkline } = latest.current;
       const { left, top, width } = u.bbox;
       const c = u.ctx;
       c.save();
@@ -128,13 +137,13 @@ export function Chart(p: Props) {
       diamonds(u, changes ?? [], 5 * ratio, color('--c-change'));
       c.textAlign = 'left';
       c.fillStyle = color('--c-dim');
-      if (limit) {
+      for (const limit of limits ?? []) {
         const y = u.valToPos(limit.value, 'y', true);
         if (y > top + 10 * ratio) c.fillText(limit.label, left + 4 * ratio, y - 3 * ratio);
       }
       if (band) {
         const y = u.valToPos(band.high, 'y', true);
-        if (!limit || Math.abs(y - u.valToPos(limit.value, 'y', true)) > 24 * ratio) c.fillText(band.label, left + 4 * ratio, y - 3 * ratio);
+        if ((limits ?? []).every((l) => Math.abs(y - u.valToPos(l.value, 'y', true)) > 24 * ratio)) c.fillText(band.label, left + 4 * ratio, y - 3 * ratio);
       }
       const known = area?.high.find((v) => v !== null);
       if (area && known !== undefined && known !== null) {
@@ -161,9 +170,10 @@ export function Chart(p: Props) {
           const v = l.values[at];
           const t = latest.current.times[at];
           if (v === null || v === undefined || t === undefined) return;
-          let y = u.valToPos(v, 'y', true) - 5 * ratio;
-          while (taken.some((o) => Math.abs(o - y) < 12 * ratio)) y -= 12 * ratio;
-          y = Math.max(top + 22 * ratio, y);
+          const near = Math.max(top + 22 * ratio, u.valToPos(v, 'y', true) - 5 * ratio);
+          let y = near;
+          // The nearest free place, above or below.
+          for (let k = 1; k < 40 && (y < top + 22 * ratio || y > top + u.bbox.height || taken.some((o) => Math.abs(o - y) < 12 * ratio)); k++) y = near + Math.ceil(k / 2) * (k % 2 ? -12 : 12) * ratio;
           taken.push(y);
           c.fillStyle = lineColor(l, i);
           c.textAlign = 'right';
@@ -190,10 +200,13 @@ export function Chart(p: Props) {
         scales: {
           y: {
             range: (_, min, max) => {
-              const { area, band, limit } = latest.current;
+              const { area, band, limits, min: least, max: most } = latest.current;
               const bounds = (area?.high ?? []).filter((v): v is number => v !== null && v < (max ?? 0) * 3);
-              const high = Math.max(max ?? 0, band?.high ?? 0, ...bounds, limit && limit.value < (max ?? 0) * 3 ? limit.value : 0);
-              return [Math.min(0, min ?? 0), high > 0 ? high * (now.sparkline ? 1.05 : 1.15) : 1];
+              const near = (limits ?? []).map((l) => l.value).filter((v) => v < (max ?? 0) * 3);
+              const high = Math.max(max ?? 0, band?.high ?? 0, ...bounds, ...near);
+              const low = least ?? Math.min(0, min ?? 0);
+              const end = most ?? (high > 0 ? high * (now.sparkline ? 1.05 : 1.15) : 1);
+              return [low, end > low ? end : low + 1];
             },
           },
         },
@@ -205,7 +218,7 @@ export function Chart(p: Props) {
             space: 70,
             size: 24,
           },
-          { ...axis, show: !now.sparkline, size: 62, values: (_, splits) => splits.map((v) => (v === null ? '' : quantity(v, latest.current.unit))) },
+          { ...axis, show: !now.sparkline, size: 62, incrs: now.unit?.startsWith('By') ? binary : undefined, values: (_, splits) => splits.map((v) => (v === null ? '' : quantity(v, latest.current.unit))) },
         ],
         series: [
           {},
@@ -214,6 +227,7 @@ export function Chart(p: Props) {
             stroke: lineColor(l, i),
             width: now.sparkline ? 1.25 : 1.5,
             dash: l.dashed ? [5, 4] : undefined,
+            fill: l.filled ? mixed(lineColor(l, i), color('--c-bg'), 0.35) : undefined,
             points: { show: false },
             spanGaps: false,
           })),
@@ -239,7 +253,7 @@ export function Chart(p: Props) {
                 return;
               }
               const values = latest.current.lines
-                .map((l) => ({ label: l.label, v: l.values[i] }))
+                .map((l) => ({ label: l.label, v: (l.raw ?? l.values)[i] }))
                 .filter((x): x is { label: string; v: number } => typeof x.v === 'number')
                 .toSorted((a, b) => b.v - a.v)
                 .slice(0, 4)
@@ -284,6 +298,13 @@ export function Chart(p: Props) {
       {!p.sparkline && <div ref={readout} className="readout num" aria-hidden="true" />}
     </figure>
   );
+}
+
+/** A colour over another, both as #rrggbb or #rgb. */
+function mixed(over: string, under: string, part: number): string {
+  const parts = (c: string) => [0, 1, 2].map((i) => Number.parseInt(c.length < 7 ? c.charAt(i + 1).repeat(2) : c.slice(2 * i + 1, 2 * i + 3), 16));
+  const below = parts(under);
+  return `rgb(${parts(over).map((v, i) => Math.round(v * part + (below[i] ?? 0) * (1 - part))).join(' ')})`;
 }
 
 /** Marks times on the axis. */

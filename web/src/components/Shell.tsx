@@ -15,6 +15,7 @@ export const pages: { to: string; word: Word; key: string }[] = [
   { to: '/logs', word: 'logs', key: 'l' },
   { to: '/explore', word: 'metrics', key: 'm' },
   { to: '/alarms', word: 'alarms', key: 'a' },
+  { to: '/dashboards', word: 'dashboards', key: 'b' },
   { to: '/data', word: 'settings', key: 'd' },
 ];
 

@@ -34,18 +34,22 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   );
 }
 
+/** What a panel has to know of a question. */
+export type Answer<T> = Pick<UseQueryResult<T>, 'data' | 'isError' | 'error' | 'fetchStatus' | 'isPlaceholderData'> & { refetch: () => unknown };
+
 interface Props<T> {
-  of: UseQueryResult<T>;
+  of: Answer<T>;
   /** Which store is asked, for those who wait. */
   store: Word;
-  /** The query's key, so that waiting can be cancelled. */
+  /** The query's key, or those of several, so that waiting can be cancelled. */
   queryKey: readonly unknown[];
+  several?: boolean;
   empty?: (data: T) => ReactNode;
   children: (data: T) => ReactNode;
 }
 
 /** The states of a panel: waiting for a store, which can be cancelled; failed; empty; in part; old while a new answer comes. */
-export function Panel<T>({ of, store, queryKey, empty, children }: Props<T>) {
+export function Panel<T>({ of, store, queryKey, several, empty, children }: Props<T>) {
   const say = useWords();
   const client = useQueryClient();
   const retry = () => void of.refetch();
@@ -64,7 +68,7 @@ export function Panel<T>({ of, store, queryKey, empty, children }: Props<T>) {
     return (
       <div className="waiting" role="status">
         <span>{say('loading', say(store))}</span>
-        <Button size="compact-sm" variant="subtle" onClick={() => void client.cancelQueries({ queryKey })}>
+        <Button size="compact-sm" variant="subtle" onClick={() => (several ? queryKey : [queryKey]).forEach((k) => void client.cancelQueries({ queryKey: k as readonly unknown[] }))}>
           {say('cancel')}
         </Button>
       </div>

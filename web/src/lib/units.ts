@@ -65,6 +65,8 @@ export function quantity(v: number, unit = ''): string {
       return `${digits(v)}/s`;
     case 'By':
       return bytes(v);
+    case 'By/s':
+      return `${bytes(v)}/s`;
   }
   return unit ? `${digits(v)} ${unit}` : digits(v);
 }

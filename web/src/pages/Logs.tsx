@@ -128,7 +128,7 @@ function Bars({ q, range }: { q: string; range: Range }) {
 /** Widths of a line's parts: its time, level, the columns of choice, the message, and the way to its trace. */
 const template = (columns: string[]) => `112px 52px ${columns.map((c) => (c === 'trace' ? 'minmax(120px, 240px)' : 'minmax(72px, 140px)')).join(' ')} minmax(0, 1fr) auto`;
 
-function Lines({ logs, onContext, here, columns = ['service'] }: { logs: Log[]; onContext?: (l: Log) => void; here?: Log; columns?: string[] }) {
+export function Lines({ logs, onContext, here, columns = ['service'] }: { logs: Log[]; onContext?: (l: Log) => void; here?: Log; columns?: string[] }) {
   const say = useWords();
   return (
     <>

@@ -1,6 +1,5 @@
 import { Select } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { useNavigate } from '@tanstack/react-router';
 import { useMemo } from 'react';
 import * as api from '../api/queries';
 import { Chart } from '../components/Chart';
@@ -10,11 +9,11 @@ import { Empty, Panel } from '../components/State';
 import { visible } from '../lib/safe';
 import { type Table, align, nameOf } from '../lib/series';
 import { type Range, iso, stepOf } from '../lib/time';
+import { useDots } from '../state/dots';
 import { useWords } from '../state/preferences';
 import { useRange, useSearch, useSetSearch } from '../state/search';
 
 const most = 50;
-const dotsMost = 200;
 const day = 86_400_000;
 
 /** A metric's unit by its name, as OpenTelemetry's translation to Prometheus writes it. */
@@ -75,30 +74,17 @@ export function Metrics() {
 
 function Result({ query, range, ago }: { query: string; range: Range; ago: number }) {
   const say = useWords();
-  const navigate = useNavigate();
   const set = useSetSearch();
   const step = stepOf(range);
   const q = api.metric(query, range, step);
   const series = useQuery(q);
   const before = useQuery(api.metric(ago ? query : '', { from: range.from - ago, to: range.to - ago, live: false }, step));
-  const exemplars = useQuery(api.exemplars(query, range, true));
   const all = useMemo(() => series.data ?? [], [series.data]);
   const table = useMemo(() => align(all.slice(0, most)), [all]);
   const then = useMemo(() => (ago && before.data ? shift(align(before.data.slice(0, most)), ago) : null), [before.data, ago]);
   const lines = useMemo(() => joined(table, then), [table, then]);
   const unit = unitOf(query);
-  const dots = useMemo(
-    () =>
-      (exemplars.data ?? [])
-        .flatMap((e) => e.exemplars)
-        .flatMap((e) => {
-          const trace = e.labels.trace_id ?? e.labels.traceID;
-          return trace && unit === 's' ? [{ at: e.timestamp * 1000, value: Number(e.value), label: trace, open: () => void navigate({ to: '/traces/$id', params: { id: trace } }) }] : [];
-        })
-        .toSorted((a, b) => b.value - a.value)
-        .slice(0, dotsMost),
-    [exemplars.data, unit, navigate],
-  );
+  const dots = useDots(query, range, unit);
   return (
     <Panel of={series} store="metrics_store" queryKey={q.queryKey} empty={(d) => (d.length === 0 ? <Empty title={say('no_series')}>{say('no_series_teach')}</Empty> : null)}>
       {() => (

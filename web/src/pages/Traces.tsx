@@ -109,7 +109,7 @@ export function Traces() {
   );
 }
 
-function SpanTable({ spans }: { spans: Span[] }) {
+export function SpanTable({ spans }: { spans: Span[] }) {
   const say = useWords();
   const longest = Math.max(1, ...spans.map((s) => s.duration_ns));
   return (

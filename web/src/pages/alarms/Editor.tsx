@@ -343,7 +343,7 @@ function Result({ of: d, rule }: { of: Backtest; rule: Rule }) {
         unit={rule.unit}
         height={260}
         spells={spells}
-        limit={rule.compare ? { value: rule.compare.threshold, label: `${say('threshold')} ${quantity(rule.compare.threshold, rule.unit)}` } : undefined}
+        limits={rule.compare ? [{ value: rule.compare.threshold, label: `${say('threshold')} ${quantity(rule.compare.threshold, rule.unit)}` }] : undefined}
         onSelect={(from, to) => set({ from: iso(from), to: iso(to) })}
       />
       {d.contributors > lines.lines.length && <p className="dim small">{say('too_many', digits(lines.lines.length), digits(d.contributors))}</p>}

@@ -182,7 +182,7 @@ function Burn({ name, objective, range }: { name: string; objective: number; ran
             times={table.times}
             lines={table.lines}
             height={190}
-            limit={{ value: 1, label: say('burn_even') }}
+            limits={[{ value: 1, label: say('burn_even') }]}
             onSelect={(from, to) => set({ from: iso(from), to: iso(to) })}
           />
         )}
