@@ -191,9 +191,10 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	Ready   bool      `json:"ready"`
-	// Events is what the event store keeps, Received what came in by format and signal; both are for people to read, and
-	// grow with the server.
+	// Events is what the event store keeps, Storage how much room data takes and may take, Received what came in by format and
+	// signal; they are for people to read, and grow with the server.
 	Events   any `json:"events"`
+	Storage  any `json:"storage,omitempty"`
 	Received any `json:"received"`
 }
 

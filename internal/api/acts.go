@@ -153,7 +153,7 @@ func (s *server) silenceIncident(ctx context.Context, in *silenceIncidentParams)
 const maxMoments = 1000
 
 // facts reads what is known of an incident.
-func (s *server) facts(ctx context.Context, a Acting) (f incident.Facts, err error) {
+func (s *server) facts(ctx context.Context, a Acting, lang string) (f incident.Facts, err error) {
 	t := tenant(a.Tenant)
 	if f.Incident, err = s.State.Incident(ctx, t, a.ID); err != nil {
 		return f, err
@@ -183,40 +183,50 @@ func (s *server) facts(ctx context.Context, a Acting) (f incident.Facts, err err
 		return f, err
 	}
 	for _, m := range messages[:min(len(messages), maxMoments)] {
-		f.Told = append(f.Told, told(m))
+		f.Told = append(f.Told, told(m, lang))
 	}
 	return f, nil
 }
 
 // told is a message as a moment of a timeline.
-func told(m notify.Message) incident.Moment {
-	out := incident.Moment{At: m.Created, Kind: incident.MomentNotification, Ref: m.ID, Text: fmt.Sprintf("%s (%s) was told: %s", m.Receiver, m.Integration, m.Reason)}
+func told(m notify.Message, lang string) incident.Moment {
+	out := incident.Moment{At: m.Created, Kind: incident.MomentNotification, Ref: m.ID}
+	say := func(en, ko string) {
+		if lang == "ko" {
+			en = ko
+		}
+		out.Text = fmt.Sprintf(en, m.Receiver, m.Integration, m.Reason)
+	}
 	switch {
 	case m.Done.IsZero():
-		out.Text, out.Note = fmt.Sprintf("%s (%s) is to be told: %s", m.Receiver, m.Integration, m.Reason), m.Error
+		say("%s (%s) is to be told: %s", "%s(%s)에 알릴 예정: %s")
+		out.Note = m.Error
 	case m.Error != "":
-		out.Text, out.Note = fmt.Sprintf("%s (%s) could not be told: %s", m.Receiver, m.Integration, m.Reason), m.Error
+		say("%s (%s) could not be told: %s", "%s(%s)에 알리지 못함: %s")
+		out.Note = m.Error
 	default:
+		say("%s (%s) was told: %s", "%s(%s)에 알림: %s")
 		out.At = m.Done
 	}
 	return out
 }
 
-func (s *server) timeline(ctx context.Context, in *Acting) (*body, error) {
-	f, err := s.facts(ctx, *in)
-	if err != nil {
-		return nil, err
-	}
-	return answer(map[string]any{"timeline": nonNil(incident.Timeline(f))})
-}
-
-type postmortemParams struct {
+// tellingParams is an incident told in a language.
+type tellingParams struct {
 	Acting
 	Lang string `query:"lang" enum:"en,ko" default:"en"`
 }
 
-func (s *server) postmortem(ctx context.Context, in *postmortemParams) (*body, error) {
-	f, err := s.facts(ctx, in.Acting)
+func (s *server) timeline(ctx context.Context, in *tellingParams) (*body, error) {
+	f, err := s.facts(ctx, in.Acting, in.Lang)
+	if err != nil {
+		return nil, err
+	}
+	return answer(map[string]any{"timeline": nonNil(incident.Timeline(f, in.Lang))})
+}
+
+func (s *server) postmortem(ctx context.Context, in *tellingParams) (*body, error) {
+	f, err := s.facts(ctx, in.Acting, in.Lang)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +234,7 @@ func (s *server) postmortem(ctx context.Context, in *postmortemParams) (*body, e
 	if n := len(f.Verdicts); n > 0 {
 		verdict = diagnose.Markdown(f.Verdicts[n-1], in.Lang)
 	}
-	text := incident.Postmortem(f, incident.Timeline(f), verdict, in.Lang, s.Now())
+	text := incident.Postmortem(f, incident.Timeline(f, in.Lang), verdict, in.Lang, s.Now())
 	return &body{"text/markdown; charset=utf-8", []byte(text)}, nil
 }
 

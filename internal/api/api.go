@@ -53,8 +53,8 @@ type Options struct {
 	SLOs      SLOs
 	// Dashboards keeps what people look at.
 	Dashboards Dashboards
-	Manifests Manifests
-	Runbooks  Runbooks
+	Manifests  Manifests
+	Runbooks   Runbooks
 	// Token is what requests must carry that act on the world or read files, as a bearer's.
 	Token  string
 	Notify Notifications
@@ -67,6 +67,8 @@ type Options struct {
 	Tap *record.Tap
 	// Received counts what was received, by source.
 	Received func() ingest.Status
+	// Storage tells what is kept, and how much room it takes.
+	Storage func() Storage
 	// Config tells how the configuration was taken over last.
 	Config  func() ConfigStatus
 	Ready   func() bool
@@ -88,6 +90,21 @@ type Options struct {
 type ConfigStatus struct {
 	At    time.Time `json:"at"`
 	Error string    `json:"error,omitempty"`
+}
+
+// Storage is what is kept of each kind of data. Ages count back from the newest data.
+type Storage struct {
+	Events  Kept `json:"events"`
+	Metrics Kept `json:"metrics"`
+}
+
+// Kept is what is kept of one kind of data, and how much room it takes and may take.
+type Kept struct {
+	Bytes    int64   `json:"bytes"`
+	MaxBytes int64   `json:"max_bytes"`
+	MaxAge   float64 `json:"max_age_s"`
+	// Series is how many series of metrics were written in the last hours.
+	Series uint64 `json:"series,omitempty"`
 }
 
 type server struct {

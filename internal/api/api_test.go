@@ -49,7 +49,23 @@ var (
 		Body: model.String("no such item"), Template: 255, Resource: resource}
 )
 
+// skewedID is a trace of two services, of which the called one's clock is an hour behind.
+var skewedID = model.TraceID{7}
+
+func skewed() []model.Span {
+	caller, called := span, span
+	caller.TraceID, called.TraceID = skewedID, skewedID
+	caller.Kind, caller.Name = model.SpanClient, "call"
+	called.SpanID, called.ParentID, called.Duration = model.SpanID{10}, caller.SpanID, 1e8
+	called.Start -= int64(time.Hour)
+	called.Resource = &model.Resource{Service: "stock", Attrs: model.Attrs{{Key: "service.name", Value: model.String("stock")}}}
+	return []model.Span{caller, called}
+}
+
 func (fakeEvents) Trace(_ context.Context, _ string, id model.TraceID) ([]model.Span, error) {
+	if id == skewedID {
+		return skewed(), nil
+	}
 	if id != traceID {
 		return nil, store.ErrNotFound
 	}
@@ -312,6 +328,9 @@ func newServer(t *testing.T) *httptest.Server {
 			return events.SQLResult{Columns: []string{"n"}, Types: []string{"BIGINT"}, Rows: [][]any{{1}}}, nil
 		},
 		Received: func() ingest.Status { return ingest.Status{} },
+		Storage: func() api.Storage {
+			return api.Storage{Events: api.Kept{Bytes: 3 << 20, MaxBytes: 20 << 30, MaxAge: 604800}, Metrics: api.Kept{Bytes: 1 << 20, MaxBytes: 10 << 30, MaxAge: 2592000, Series: 42}}
+		},
 		Config: func() api.ConfigStatus {
 			return api.ConfigStatus{At: now, Error: "alarms.rules[0].for: 5s is shorter than every (10s)"}
 		},
@@ -373,6 +392,7 @@ var calls = []struct {
 	{"trace-missing", "GET", "/api/v1/traces/000000000000000000000000000000ff", "", "", 404},
 	{"trace-bad-id", "GET", "/api/v1/traces/xyz", "", "", 400},
 	{"outline", "GET", "/api/v1/traces/" + traceID.String() + "/outline", "", "", 200},
+	{"outline-skewed", "GET", "/api/v1/traces/" + skewedID.String() + "/outline", "", "", 200},
 	{"outline-missing", "GET", "/api/v1/traces/000000000000000000000000000000ff/outline", "", "", 404},
 	{"difference", "GET", "/api/v1/difference?service=cart&min=100ms", "", "", 200},
 	{"difference-bad-duration", "GET", "/api/v1/difference?min=fast", "", "", 400},

@@ -155,7 +155,7 @@ func (s *server) status(ctx context.Context, _ *struct{}) (*body, error) {
 		"version": s.Version, "started": s.Started.UTC(), "ready": s.Ready(),
 		"events": map[string]any{"spans": stats.Spans, "logs": stats.Logs, "bytes": stats.Bytes, "blocks": stats.Blocks,
 			"oldest": stats.Oldest, "newest": stats.Newest},
-		"received": s.Received(), "config": s.Config(),
+		"received": s.Received(), "config": s.Config(), "storage": s.Storage(),
 	})
 }
 

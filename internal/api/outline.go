@@ -30,9 +30,41 @@ type outlineAnswer struct {
 	NameOf    []int          `json:"name"`
 	Kind      []int          `json:"kind"`   // OpenTelemetry's numbers
 	Status    []int          `json:"status"` // OpenTelemetry's numbers
+	// Skew is by how much the clocks of two services differ at most; nil where it tells nothing.
+	Skew *clockSkew `json:"skew,omitempty"`
 	// Partial says why spans may be missing.
 	Partial string `json:"partial"`
 }
+
+// clockSkew is that the times of one service had to be moved to lie within those of its caller.
+type clockSkew struct {
+	Caller string `json:"caller"`
+	Called string `json:"called"`
+	Moved  int64  `json:"moved_ns"` // below zero if the called service's clock is ahead
+}
+
+// leastSkew is what clocks of one data centre may differ by.
+const leastSkew = int64(10 * time.Millisecond)
+
+// skewOf finds the two services of a trace whose clocks differ most, by how far spans were moved into their parents.
+func skewOf(rows []locate.Row) (out *clockSkew) {
+	var above []int // the last row of each depth
+	moved := func(i int) int64 { return rows[i].Start - rows[i].Span.Start }
+	for i, r := range rows {
+		above = append(above[:min(r.Depth, len(above))], i)
+		if r.Depth == 0 || r.Depth >= len(above) {
+			continue
+		}
+		p := above[r.Depth-1]
+		by := moved(i) - moved(p)
+		if caller, called := rows[p].Span.Service(), r.Span.Service(); caller != called && abs(by) >= leastSkew && (out == nil || abs(by) > abs(out.Moved)) {
+			out = &clockSkew{caller, called, by}
+		}
+	}
+	return out
+}
+
+func abs(n int64) int64 { return max(n, -n) }
 
 func (s *server) outline(ctx context.Context, in *traceParams) (*body, error) {
 	id, err := model.ParseTraceID(in.ID)
@@ -44,7 +76,9 @@ func (s *server) outline(ctx context.Context, in *traceParams) (*body, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := outlined(id, locate.Outline(spans))
+	rows := locate.Outline(spans)
+	out := outlined(id, rows)
+	out.Skew = skewOf(rows)
 	out.Partial = missing.String()
 	return answer(out)
 }

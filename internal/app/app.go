@@ -513,7 +513,7 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 		SQL: func(ctx context.Context, tenant, query string) (events.SQLResult, error) {
 			return a.events.SQL(ctx, tenant, query, events.SQLLimits{})
 		},
-		Tap: a.tap, Received: a.pipeline.Status, Config: func() api.ConfigStatus { return *a.reloaded.Load() }, Ready: a.ready.Load, Version: a.Version, Started: a.started, Now: time.Now,
+		Tap: a.tap, Received: a.pipeline.Status, Storage: a.storage, Config: func() api.ConfigStatus { return *a.reloaded.Load() }, Ready: a.ready.Load, Version: a.Version, Started: a.started, Now: time.Now,
 		Logger: a.Logger, AllowedHosts: c.AllowedHosts, Prometheus: prom,
 		SelfMetrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Page: web.Files(),
 	})
@@ -525,6 +525,19 @@ func (a *app) serve(listeners map[string]net.Listener) error {
 	a.serveHTTP("OTLP over HTTP", listeners["otlp_http"], api.GuardHost(c.AllowedHosts, collector.Handler()))
 	a.serveGRPC(listeners["otlp_grpc"], collector.GRPC())
 	return nil
+}
+
+// storage tells what is kept. Bounds hold from the start of the server on.
+func (a *app) storage() api.Storage {
+	kept := func(r Retention) api.Kept {
+		return api.Kept{MaxBytes: int64(r.Size), MaxAge: time.Duration(r.Age).Seconds()}
+	}
+	out := api.Storage{Events: kept(a.Config.Retention.Events), Metrics: kept(a.Config.Retention.Metrics)}
+	if st, err := a.events.Stats(context.Background()); err == nil {
+		out.Events.Bytes = st.Bytes
+	}
+	out.Metrics.Bytes, out.Metrics.Series = a.metrics.Size()
+	return out
 }
 
 func (a *app) serveHTTP(name string, l net.Listener, h http.Handler) {

@@ -27,7 +27,7 @@ func (a *app) declared() *manifest.Manager {
 		"SLI": {Reload: a.slos.Reload}, "AlertPolicy": {Reload: a.slos.Reload}, "AlertCondition": {Reload: a.slos.Reload},
 		"Dashboard": {Reload: a.dashboards.Reload},
 		"Runbook":   {Reload: a.runbooks.Reload},
-		"Routes":  {Check: a.checkRoutes, Reload: a.takeRoutes},
+		"Routes":    {Check: a.checkRoutes, Reload: a.takeRoutes},
 	}})
 }
 

@@ -87,6 +87,7 @@ func statusCommand(o *options) *cobra.Command {
 			}
 			t := e.newTable("WHAT", ">VALUE")
 			t.flatten("kept", s.Events)
+			t.flatten("storage", s.Storage)
 			t.flatten("received", s.Received)
 			return t.print("nothing received yet")
 		}),

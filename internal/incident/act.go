@@ -151,7 +151,7 @@ func (m *Manager) Split(ctx context.Context, act Act, alarms []string) (id strin
 			return nil, nil, err
 		}
 		split := &model.Incident{
-			ID: id, Tenant: act.Tenant, Status: model.IncidentOpen, Title: title(moved[0]), OpenedAt: act.At, Onset: moved[0].Onset,
+			ID: id, Tenant: act.Tenant, Status: model.IncidentOpen, Title: title(moved[0], "en"), Titles: titles(moved[0]), OpenedAt: act.At, Onset: moved[0].Onset,
 			Alarms: moved, RegroupedAt: act.At,
 		}
 		from.Alarms, from.Onset, from.RegroupedAt = stay, stay[0].Onset, act.At

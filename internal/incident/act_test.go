@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -238,7 +239,7 @@ func TestTimeline(t *testing.T) {
 		Told: []incident.Moment{{At: at(10), Kind: incident.MomentNotification, Text: "ops was told"}},
 	}
 	var got []string
-	for _, m := range incident.Timeline(f) {
+	for _, m := range incident.Timeline(f, "en") {
 		got = append(got, strings.TrimRight(strings.Join([]string{m.At.Sub(start).String(), m.Kind, string(m.State), m.By, m.Text, m.Note}, "|"), "|"))
 	}
 	want := []string{
@@ -249,6 +250,14 @@ func TestTimeline(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("timeline (-want +got):\n%s", d)
+	}
+	for _, m := range incident.Timeline(f, "ko") {
+		if m.Kind != incident.MomentChange && m.Kind != incident.MomentNotification && !strings.ContainsFunc(m.Text, func(r rune) bool { return unicode.Is(unicode.Hangul, r) }) {
+			t.Errorf("in Korean: %s %q", m.Kind, m.Text)
+		}
+		if strings.Contains(m.Text, "%!") {
+			t.Errorf("arguments of %q", m.Text)
+		}
 	}
 }
 

@@ -222,7 +222,7 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 				return nil, err
 			}
 			inc = &model.Incident{
-				ID: id, Tenant: tenant, Status: model.IncidentOpen, Title: title(tr.Alarm), OpenedAt: at, Onset: tr.Alarm.Onset,
+				ID: id, Tenant: tenant, Status: model.IncidentOpen, Title: title(tr.Alarm, "en"), Titles: titles(tr.Alarm), OpenedAt: at, Onset: tr.Alarm.Onset,
 			}
 			t.list = append(t.list, inc)
 			enter(inc, model.EntryOpened, inc.Title)
@@ -230,7 +230,7 @@ func (m *Manager) apply(ctx context.Context, t *incidents, tenant string, transi
 		}
 		if inc.Status == model.IncidentResolved {
 			inc.Status, inc.ReopenedAt, inc.ResolvedAt, inc.Acknowledged = model.IncidentOpen, at, time.Time{}, nil
-			inc.Title = title(tr.Alarm) // it need not be what it was the first time
+			inc.Title, inc.Titles = title(tr.Alarm, "en"), titles(tr.Alarm) // it need not be what it was the first time
 			enter(inc, model.EntryReopened, inc.Title)
 			m.log.Info("incident opened again", "tenant", tenant, "incident", inc.ID, "alarm", tr.Alarm.ID)
 		}

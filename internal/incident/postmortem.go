@@ -18,7 +18,7 @@ func Postmortem(f Facts, moments []Moment, verdict, lang string, now time.Time) 
 	}
 	w := func(key string) string { return postmortemWords[key][i] }
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s: %s\n\n", inc.ID, line(inc.Title))
+	fmt.Fprintf(&b, "# %s: %s\n\n", inc.ID, line(titleIn(inc, lang)))
 	row := func(key, value string) {
 		if value != "" {
 			fmt.Fprintf(&b, "| %s | %s |\n", w(key), line(value))
@@ -76,13 +76,21 @@ func Postmortem(f Facts, moments []Moment, verdict, lang string, now time.Time) 
 
 	fmt.Fprintf(&b, "\n## %s\n\n", w("alarms"))
 	for _, a := range inc.Alarms {
-		fmt.Fprintf(&b, "- %s (%s)\n", line(title(a)), line(a.ID))
+		fmt.Fprintf(&b, "- %s (%s)\n", line(title(a, lang)), line(a.ID))
 	}
 	for _, key := range []string{"went well", "went wrong", "lucky"} {
 		fmt.Fprintf(&b, "\n## %s\n\n-\n", w(key))
 	}
 	fmt.Fprintf(&b, "\n## %s\n\n- [ ]\n", w("to do"))
 	return b.String()
+}
+
+// titleIn is an incident's title in a language.
+func titleIn(inc model.Incident, lang string) string {
+	if t := inc.Titles[lang]; t != "" {
+		return t
+	}
+	return inc.Title
 }
 
 var postmortemWords = map[string][2]string{

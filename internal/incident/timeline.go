@@ -61,26 +61,30 @@ type Moment struct {
 	State model.AlarmState `json:"state,omitempty"`
 }
 
-// Timeline tells an incident in order of time.
-func Timeline(f Facts) []Moment {
+// Timeline tells an incident in order of time, in one of Languages. What people and programs said stays as they said it.
+func Timeline(f Facts, lang string) []Moment {
 	out := slices.Clone(f.Told)
 	inc := f.Incident
 	if !inc.Onset.IsZero() {
-		out = append(out, Moment{At: inc.Onset, Kind: MomentOnset, Text: "it began"})
+		out = append(out, Moment{At: inc.Onset, Kind: MomentOnset, Text: in(lang, [2]string{"it began", "시작"})})
 	}
 	for _, tr := range f.Transitions {
 		if a := tr.Alarm; indexOf(inc.Alarms, a.ID) >= 0 {
-			text := title(a)
-			if a.State != model.StateAlarm {
-				text = alarmName(a) + ": " + a.Reason
+			m := Moment{At: a.Since, Kind: MomentAlarm, Text: title(a, lang), Ref: a.ID, State: a.State}
+			switch name := alarmName(a, lang); {
+			case a.State == model.StateAlarm:
+			case lang == "ko": // what an alarm said is English
+				m.Text, m.Note = name+": "+map[model.AlarmState]string{model.StateOK: "정상", model.StateInsufficient: "데이터 부족"}[a.State], a.Reason
+			default:
+				m.Text = name + ": " + a.Reason
 			}
-			out = append(out, Moment{At: a.Since, Kind: MomentAlarm, Text: text, Ref: a.ID, State: a.State})
+			out = append(out, m)
 		}
 	}
 	for _, v := range f.Verdicts {
-		text := "no cause found"
+		text := in(lang, [2]string{"no cause found", "원인을 찾지 못함"})
 		if v.Why != nil {
-			text = fmt.Sprintf("%s at %s (%s, confidence %.2f)", v.Why.Mechanism, v.Why.Entity, v.Why.Class, v.Why.Confidence)
+			text = in(lang, [2]string{"%s at %s (%s, confidence %.2f)", "%[2]s의 %[1]s (%[3]s, 신뢰도 %.2[4]f)"}, v.Why.Mechanism, v.Why.Entity, v.Why.Class, v.Why.Confidence)
 		}
 		out = append(out, Moment{At: v.At, Kind: MomentVerdict, Text: text, Ref: v.ID})
 	}
@@ -91,7 +95,7 @@ func Timeline(f Facts) []Moment {
 		}
 	}
 	for _, e := range f.Entries {
-		m := Moment{At: e.At, Kind: string(e.Kind), By: e.By, Text: entryText(e), Ref: e.Ref}
+		m := Moment{At: e.At, Kind: string(e.Kind), By: e.By, Text: entryText(e, lang), Ref: e.Ref}
 		switch e.Kind {
 		case model.EntryNote, model.EntryAssigned, model.EntryOpened, model.EntryReopened, model.EntryRunbook:
 		default:
@@ -141,8 +145,8 @@ func services(inc model.Incident, verdicts []model.Verdict) map[string]bool {
 	return out
 }
 
-func alarmName(a model.Alarm) string {
-	name, _, _ := strings.Cut(title(a), ": ")
+func alarmName(a model.Alarm, lang string) string {
+	name, _, _ := strings.Cut(title(a, lang), ": ")
 	return name
 }
 
@@ -162,35 +166,42 @@ func changeText(c model.Change) string {
 	return text
 }
 
-func entryText(e model.Entry) string {
+func entryText(e model.Entry, lang string) string {
+	say := func(en, ko string, args ...any) string { return in(lang, [2]string{en, ko}, args...) }
 	switch e.Kind {
 	case model.EntryOpened:
+		if lang == "ko" { // the alarms beside it tell of what
+			return "발생"
+		}
 		return "opened: " + e.Text
 	case model.EntryReopened:
+		if lang == "ko" {
+			return "재발생"
+		}
 		return "opened again: " + e.Text
 	case model.EntryResolved:
-		return "resolved"
+		return say("resolved", "해결됨")
 	case model.EntryAcknowledged:
-		return "acknowledged"
+		return say("acknowledged", "확인함")
 	case model.EntryUnacknowledged:
-		return "acknowledgement taken back"
+		return say("acknowledgement taken back", "확인을 취소함")
 	case model.EntryAssigned:
 		if e.Text == "" {
-			return "assigned to nobody"
+			return say("assigned to nobody", "담당자 없음")
 		}
-		return "assigned to " + e.Text
+		return say("assigned to %s", "담당자: %s", e.Text)
 	case model.EntryNote, model.EntryRunbook:
 		return e.Text
 	case model.EntryMerged:
-		return e.Ref + " was merged into this one"
+		return say("%s was merged into this one", "%s을(를) 병합함", e.Ref)
 	case model.EntryMergedInto:
-		return "merged into " + e.Ref
+		return say("merged into %s", "%s에 병합됨", e.Ref)
 	case model.EntrySplit:
-		return "alarms were split off into " + e.Ref
+		return say("alarms were split off into %s", "알람을 %s로 분리함", e.Ref)
 	case model.EntrySplitFrom:
-		return "split off from " + e.Ref
+		return say("split off from %s", "%s에서 분리됨", e.Ref)
 	case model.EntrySilenced:
-		return "silenced"
+		return say("silenced", "알림 중지됨")
 	}
 	return string(e.Kind)
 }

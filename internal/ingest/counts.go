@@ -40,6 +40,31 @@ func tally(b *model.Batch) map[string]int {
 	return t
 }
 
+// newest is the latest time that a batch names, by signal: when spans ended, lines were written and samples measured.
+func newest(b *model.Batch) map[string]time.Time {
+	out := map[string]time.Time{}
+	latest := func(signal string, at time.Time) {
+		if at.After(out[signal]) {
+			out[signal] = at
+		}
+	}
+	for i := range b.Spans {
+		latest(Spans, time.Unix(0, b.Spans[i].Start+b.Spans[i].Duration))
+	}
+	for i := range b.Logs {
+		latest(Logs, time.Unix(0, b.Logs[i].Time))
+	}
+	for i := range b.Series {
+		if n := len(b.Series[i].Samples); n > 0 {
+			latest(Samples, time.UnixMilli(b.Series[i].Samples[n-1].T))
+		}
+		if n := len(b.Series[i].Histograms); n > 0 {
+			latest(Samples, time.UnixMilli(b.Series[i].Histograms[n-1].T))
+		}
+	}
+	return out
+}
+
 // counts keeps the same numbers twice, for Prometheus and for Status, because a counter vector cannot be asked.
 type counts struct {
 	receivedTotal, acceptedTotal, duplicateTotal, rejectedTotal *prometheus.CounterVec
@@ -90,6 +115,10 @@ func (c *counts) received(b *model.Batch, t map[string]int) {
 		c.add(b.Source, signal, func(s *SignalStatus) { s.Received += int64(n) })
 	}
 	now := time.Now()
+	for signal, at := range newest(b) {
+		lag := now.Sub(at).Seconds()
+		c.add(b.Source, signal, func(s *SignalStatus) { s.Lag = &lag })
+	}
 	c.lastReceived.WithLabelValues(b.Source).Set(float64(now.UnixNano()) / 1e9)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -225,6 +225,8 @@ type SignalStatus struct {
 	Received  int64 `json:"received"`
 	Accepted  int64 `json:"accepted"`
 	Duplicate int64 `json:"duplicate,omitempty"`
+	// Lag is how far the newest time in the last batch lay behind its arrival, in seconds; below zero it lay ahead.
+	Lag *float64 `json:"lag_s,omitempty"`
 	// Rejected is by reason.
 	Rejected map[string]int64 `json:"rejected,omitempty"`
 }

@@ -234,7 +234,7 @@ func TestCountsAndStatus(t *testing.T) {
 		"samples": {Received: 6, Accepted: 1, Duplicate: 2, Rejected: map[string]int64{"too_old": 1, "error": 2}},
 		"changes": {Received: 3, Accepted: 1, Duplicate: 1, Rejected: map[string]int64{"error": 1}},
 	}}}
-	if diff := cmp.Diff(want, got.Sources, cmpopts.IgnoreFields(ingest.SourceStatus{}, "Last")); diff != "" {
+	if diff := cmp.Diff(want, got.Sources, cmpopts.IgnoreFields(ingest.SourceStatus{}, "Last"), cmpopts.IgnoreFields(ingest.SignalStatus{}, "Lag")); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
 	if got.Sources["test"].Last.IsZero() {
@@ -253,6 +253,27 @@ triage_ingest_rejected_items_total{reason="too_old",signal="samples",source="tes
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(wantText), "triage_ingest_rejected_items_total"); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLag tells how far the clocks and queues of senders are off, in both directions.
+func TestLag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipeline(&stores{}, ingest.Options{})
+		now := time.Now()
+		_, err := p.Accept(t.Context(), &model.Batch{Tenant: model.DefaultTenant, Source: "test",
+			Spans:  []model.Span{{Start: now.Add(-time.Minute).UnixNano(), Duration: int64(30 * time.Second)}, {Start: now.Add(-time.Hour).UnixNano()}},
+			Logs:   []model.LogRecord{{Time: now.Add(time.Hour).UnixNano()}},
+			Series: []model.Series{{Samples: []model.Sample{{T: now.Add(-2 * time.Second).UnixMilli()}}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for signal, want := range map[string]float64{ingest.Spans: 30, ingest.Logs: -3600, ingest.Samples: 2} {
+			if got := p.Status().Sources["test"].Signals[signal].Lag; got == nil || *got != want {
+				t.Errorf("lag of %s: %v, want %v", signal, got, want)
+			}
+		}
+	})
 }
 
 func TestParseTenant(t *testing.T) {

@@ -261,12 +261,14 @@ const (
 
 // Incident is alarms that fired together, with the verdict on them.
 type Incident struct {
-	ID        string         `json:"id"` // INC-1, INC-2, ...
-	Tenant    string         `json:"tenant,omitempty"`
-	Status    IncidentStatus `json:"status"`
-	Title     string         `json:"title"`
-	OpenedAt  time.Time      `json:"opened_at"`
-	UpdatedAt time.Time      `json:"updated_at"`
+	ID     string         `json:"id"` // INC-1, INC-2, ...
+	Tenant string         `json:"tenant,omitempty"`
+	Status IncidentStatus `json:"status"`
+	Title  string         `json:"title"`
+	// Titles says the same in other languages than English, by their codes.
+	Titles    map[string]string `json:"titles,omitempty"`
+	OpenedAt  time.Time         `json:"opened_at"`
+	UpdatedAt time.Time         `json:"updated_at"`
 	// ReopenedAt is when it was opened again, the last time. It is zero if it never was.
 	ReopenedAt time.Time `json:"reopened_at,omitzero"`
 	ResolvedAt time.Time `json:"resolved_at,omitzero"`

@@ -68,6 +68,33 @@ describe.skipIf(missing)(`hostile and large data${missing && `: skipped, ${missi
     await page.context().close();
   });
 
+  test('clocks that are an hour off are said to be', async () => {
+    const now = Date.now();
+    const id = 'ab'.repeat(16);
+    // The caller's clock is an hour ahead.
+    await sendSpans(program, 'early', [{ trace: id, id: '1'.padStart(16, '0'), name: 'call', kind: 3, start: now, length: 50 }]);
+    await sendSpans(program, 'late', [{ trace: id, id: '2'.padStart(16, '0'), parent: '1'.padStart(16, '0'), name: 'answer', kind: 2, start: now - 3_600_000, length: 40 }]);
+    await sendLogs(program, 'prompt', [{ at: now, body: 'in time' }]);
+    await sendLogs(program, 'early', [{ at: now + 3_600_000, body: 'from the future' }]);
+    const { page, complaints } = await open(browser, program.url);
+    await expect
+      .poll(async () => {
+        await page.goto(`/traces/${id}`);
+        await page.getByRole('tree').or(page.getByRole('alert')).first().waitFor();
+        return page.getByText('Clocks of early and late differ by about 1 h').count();
+      })
+      .toBe(1);
+    await page.goto('/data');
+    await page.getByText("in the future: a sender's clock is ahead").first().waitFor();
+    // This computer's own.
+    await page.clock.setSystemTime(now - 3_600_000);
+    await page.goto('/logs?q=service:prompt');
+    await page.getByText(/clock is (1 h|59 min) behind the server/).waitFor();
+    await new LogsPage(page).lines().first().waitFor();
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
   test('a live view shows what arrives', async () => {
     const { page, complaints } = await open(browser, program.url);
     const logs = new LogsPage(page);

@@ -81,8 +81,16 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await logs.open({ from: '2026-11-23T01:24:48Z', to: range.to, view: 'templates' });
     const first = page.getByRole('row').nth(1);
     await first.getByText('+ new').waitFor();
+    // Against yesterday, of which nothing is stored, everything is new.
+    await page.getByRole('combobox', { name: 'Compare with' }).click();
+    await page.getByRole('option', { name: 'the day before' }).click();
+    await expect.poll(async () => (await page.getByRole('row').count()) - (await page.getByText('+ new').count())).toBe(1);
+    await page.goBack();
     await first.getByRole('link').click();
     await logs.lines().first().waitFor();
+    // A line shows the trace in which it was written.
+    await logs.lines().first().getByRole('button').first().click();
+    await logs.lines().first().getByRole('region', { name: 'Trace' }).getByRole('treeitem').first().waitFor();
   });
 
   test('a trace as a flame: one operation by itself, and back', async () => {
@@ -133,6 +141,24 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
   test('a query of metrics', async () => {
     await page.goto(`/explore?${new URLSearchParams({ ...range, query: 'sum by (service_name) (rate(traces_span_metrics_calls_total[30s]))' })}`);
     await page.getByRole('cell', { name: '{service_name="inventory"}' }).waitFor();
+  });
+
+  test('a query is built by those who do not know PromQL', async () => {
+    await page.goto(`/explore?${new URLSearchParams({ ...range, build: '1' })}`);
+    const builder = page.getByRole('region', { name: 'Build a query' });
+    await builder.getByRole('combobox', { name: 'Metric' }).fill('traces_span_metrics_calls');
+    await page.getByRole('option', { name: 'traces_span_metrics_calls_total' }).click();
+    await builder.getByRole('button', { name: 'Only where' }).click();
+    await builder.getByRole('combobox', { name: 'Label' }).click();
+    await page.getByRole('option', { name: 'service_name', exact: true }).click();
+    await builder.getByRole('combobox', { name: 'Value' }).click();
+    await page.getByRole('option', { name: 'inventory' }).click();
+    await builder.getByRole('combobox', { name: 'For each' }).click();
+    await page.getByRole('option', { name: 'span_name', exact: true }).click();
+    await page.keyboard.press('Escape');
+    await builder.getByRole('button', { name: 'Run' }).click();
+    expect(new URL(page.url()).searchParams.get('query')).toBe('sum by (span_name) (rate(traces_span_metrics_calls_total{service_name="inventory"}[1m]))');
+    await page.getByRole('img', { name: /span_name.*: \d+ series/ }).waitFor();
   });
 
   test('names of metrics and labels are completed while a query is typed', async () => {
@@ -376,6 +402,10 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await page.goto('/incidents/INC-1?lang=ko');
     await page.getByText('한 사용자의 요청이 inventory의 커넥션 풀을 고갈시켰습니다.').waitFor();
     await page.getByRole('region', { name: '왜' }).waitFor();
+    const timeline = page.getByRole('region', { name: '타임라인' });
+    await timeline.getByText(/지연 시간이 평소의/).first().waitFor();
+    await page.goto('/incidents?lang=ko');
+    await page.getByRole('row', { name: /INC-1 .*평소/ }).waitFor();
     expect(await page.evaluate(() => document.documentElement.lang)).toBe('ko');
   });
 
@@ -398,6 +428,28 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     expect(wide).toBeLessThanOrEqual(0);
     await incident.section('Where').getByRole('row', { name: /^inventory/ }).waitFor();
+  });
+
+  test('an alarm is split off into an incident of its own, and taken back', async () => {
+    const incident = new IncidentPage(page);
+    await incident.open('INC-1');
+    const form = await incident.form('Split');
+    await form.getByRole('checkbox').last().check();
+    await form.getByRole('textbox', { name: 'Your name', exact: true }).fill('ann');
+    await form.getByRole('textbox', { name: 'Comment', exact: true }).fill('another trouble');
+    await form.getByRole('button', { name: 'Split', exact: true }).click();
+    await page.waitForURL(/\/incidents\/INC-2/);
+    await page.getByRole('heading', { name: /INC-2/ }).waitFor();
+    await incident.section('Timeline').getByText(/INC-1/).first().waitFor();
+    await incident.open('INC-1');
+    const merge = await incident.form('Merge');
+    await merge.getByRole('combobox').click();
+    await merge.getByRole('option', { name: /^INC-2/ }).click();
+    await merge.getByRole('button', { name: 'Merge', exact: true }).click();
+    await merge.waitFor({ state: 'hidden' });
+    await incident.section('Timeline').getByText(/INC-2 was merged/).waitFor();
+    await page.goto('/incidents/INC-2');
+    await page.getByRole('link', { name: 'INC-1' }).first().waitFor();
   });
 
   test('below a path prefix', async () => {

@@ -21,6 +21,7 @@ const types = {
   'log-counts': 'Counts',
   logs: 'Logs',
   outline: 'Outline',
+  'outline-skewed': 'Outline',
   rule: 'Rule',
   services: 'Services',
   silence: 'Silence',

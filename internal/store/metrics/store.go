@@ -311,6 +311,18 @@ func (s *Store) opened() []*tenant {
 	return ts
 }
 
+// Size is how many bytes all databases take on disk, and how many series were written in the last hours.
+func (s *Store) Size() (bytes int64, series uint64) {
+	for _, t := range s.opened() {
+		for _, b := range t.db.Blocks() {
+			bytes += b.Size()
+		}
+		bytes += t.db.Head().Size()
+		series += t.db.Head().NumSeries()
+	}
+	return bytes, series
+}
+
 // closeWait bounds how long Close waits for queries that run.
 const closeWait = 10 * time.Second
 

@@ -125,6 +125,9 @@ func TestLimits(t *testing.T) {
 	s := open(t, metrics.Options{MaxSeries: 2, MaxTenants: 2, MaxSamples: 3})
 	now := time.Now()
 	mustAppend(t, s, gauge("a", now, 1), gauge("b", now, 1))
+	if bytes, series := s.Size(); bytes <= 0 || series != 2 {
+		t.Errorf("%d bytes, %d series, want 2", bytes, series)
+	}
 	rejected, err := s.Append(t.Context(), model.DefaultTenant, []model.Series{gauge("c", now, 1), gauge("a", now.Add(time.Second), 1)})
 	if err != nil || rejected.Reasons()[metrics.SeriesLimit] != 1 || rejected.Total() != 1 {
 		t.Errorf("third series: rejected %v, error %v", rejected, err)

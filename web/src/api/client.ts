@@ -1,4 +1,7 @@
 import { address } from '../base';
+import { learn } from '../lib/clock';
+import { type Progress, setProgress } from '../lib/progress';
+import { readLines } from '../lib/stream';
 
 /** An answer that is not the one asked for. Status 0 means that there was no answer. */
 export class Problem extends Error {
@@ -29,6 +32,7 @@ export async function ask(path: string, init: RequestInit = {}): Promise<Respons
     if (init.signal?.aborted) throw cause;
     throw new Problem(0, cause instanceof Error ? cause.message : String(cause));
   }
+  learn(res.headers.get('Date'));
   if (!res.ok) throw new Problem(res.status, await reason(res));
   return res;
 }
@@ -44,6 +48,26 @@ async function reason(res: Response): Promise<string> {
     // Not JSON: a proxy's page, say. Its first line is better than nothing.
   }
   return text.split('\n')[0]?.slice(0, 300) || res.statusText;
+}
+
+/** A search: while it lasts the server says how far it is, a line at a time; the answer is the last line. */
+export async function search<T>(path: string, params: Params, key: readonly unknown[], signal?: AbortSignal): Promise<T> {
+  const res = await ask(withParams(path, params), { signal, headers: { Accept: 'application/x-ndjson, application/json' } });
+  if (!res.body || !/ndjson/.test(res.headers.get('Content-Type') ?? '')) return (await res.json()) as T;
+  let answer: T | undefined;
+  try {
+    for await (const lines of readLines<{ progress?: Progress; error?: { status?: number; detail?: string } } & T>(res.body)) {
+      for (const line of lines) {
+        if (line.progress) setProgress(key, line.progress);
+        else if (line.error) throw new Problem(line.error.status ?? 500, line.error.detail ?? '');
+        else answer = line;
+      }
+    }
+  } finally {
+    setProgress(key, null);
+  }
+  if (answer === undefined) throw new Problem(0, 'the answer ended early');
+  return answer;
 }
 
 export async function get<T>(path: string, params?: Params, signal?: AbortSignal): Promise<T> {

@@ -1,7 +1,8 @@
 // Every question the page asks, as options for TanStack Query. Components read server data through these alone.
 import { keepPreviousData, queryOptions } from '@tanstack/react-query';
+import { clockOffset, serverNow } from '../lib/clock';
 import type { Range } from '../lib/time';
-import { ask, get, prometheus, send, withParams } from './client';
+import { ask, get, prometheus, search, send, withParams } from './client';
 import type {
   Alarms,
   Backtest,
@@ -41,12 +42,15 @@ const seldom = 15_000;
 const s = (ms: number) => Math.round(ms) / 1000;
 const within = (r: Range) => ({ from: s(r.from), to: s(r.to) });
 const every = (r: Range, ms: number) => (r.live ? ms : false);
-/** A live range moves all the time: its key is its length, so that old answers stay in sight until new ones come. */
-const key = (r: Range) => (r.live ? `live ${Math.round((r.to - r.from) / 1000)}` : `${r.from} ${r.to}`);
+/**
+ * A live range moves all the time: its key is its length, so that old answers stay in sight until new ones come. What was asked
+ * before the server's clock was known is asked again.
+ */
+const key = (r: Range) => (r.live ? `live ${Math.round((r.to - r.from) / 1000)} ${Math.round(clockOffset() / 60_000)}` : `${r.from} ${r.to}`);
 
 /** Reads a live range anew at each question. */
 function now(r: Range): Range {
-  const t = Date.now();
+  const t = serverNow();
   return r.live ? { from: t - (r.to - r.from), to: t, live: true } : r;
 }
 
@@ -90,10 +94,10 @@ export async function postmortem(id: string, lang: string): Promise<string> {
 }
 
 /** What happened to an incident, in order of time. */
-export const timeline = (id: string, open: boolean) =>
+export const timeline = (id: string, open: boolean, lang: string) =>
   queryOptions({
-    queryKey: ['timeline', id],
-    queryFn: ({ signal }) => get<Timeline>(`/api/v1/incidents/${encodeURIComponent(id)}/timeline`, {}, signal),
+    queryKey: ['timeline', id, lang],
+    queryFn: ({ signal }) => get<Timeline>(`/api/v1/incidents/${encodeURIComponent(id)}/timeline`, { lang }, signal),
     refetchInterval: open ? often : false,
   });
 
@@ -192,14 +196,14 @@ export const span = (traceID: string, id: string, r: Range) =>
 export const spans = (q: string, r: Range, limit: number) =>
   queryOptions({
     queryKey: ['spans', q, key(r), limit],
-    queryFn: ({ signal }) => get<Spans>('/api/v1/spans', { ...within(now(r)), q, limit }, signal),
+    queryFn: ({ signal, queryKey }) => search<Spans>('/api/v1/spans', { ...within(now(r)), q, limit }, queryKey, signal),
     placeholderData: keepPreviousData,
   });
 
 export const logs = (q: string, r: Range, limit: number) =>
   queryOptions({
     queryKey: ['logs', q, key(r), limit],
-    queryFn: ({ signal }) => get<Logs>('/api/v1/logs', { ...within(now(r)), q, limit }, signal),
+    queryFn: ({ signal, queryKey }) => search<Logs>('/api/v1/logs', { ...within(now(r)), q, limit }, queryKey, signal),
     placeholderData: keepPreviousData,
   });
 
@@ -338,6 +342,18 @@ export const instant = (query: string, r: Range) =>
     enabled: query !== '',
     refetchInterval: every(r, seldom),
     placeholderData: keepPreviousData,
+  });
+
+/** Labels of the series of a metric. */
+export const labelNames = (name: string, r: Range) =>
+  queryOptions({
+    queryKey: ['label names', name, key(r)],
+    queryFn: async ({ signal }) => {
+      const t = now(r);
+      return (await get<{ data: string[] }>('/prometheus/api/v1/labels', { 'match[]': `{__name__=${JSON.stringify(name)}}`, start: s(t.from), end: s(t.to) }, signal)).data;
+    },
+    enabled: name !== '',
+    staleTime: 60_000,
   });
 
 /** Values of a label, of series that a selector selects or of all. */

@@ -227,6 +227,8 @@ export interface Incident {
   tenant?: string;
   status: 'open' | 'resolved';
   title: string;
+  /** The same in other languages than English. */
+  titles?: Record<string, string>;
   opened_at: Time;
   updated_at: Time;
   reopened_at?: Time;
@@ -366,6 +368,8 @@ export interface Outline {
   name: number[];
   kind: number[];
   status: number[];
+  /** Two services whose clocks differ: the called one's times were moved by so much. */
+  skew?: { caller: string; called: string; moved_ns: number };
   partial: string;
 }
 
@@ -433,6 +437,16 @@ export interface SignalCounts {
   received: number;
   accepted: number;
   rejected?: Record<string, number>;
+  /** How far the newest time in what came last lay behind its arrival; below zero it lay ahead. */
+  lag_s?: number;
+}
+
+/** What is kept of one kind of data. */
+export interface Kept {
+  bytes: number;
+  max_bytes: number;
+  max_age_s: number;
+  series?: number;
 }
 
 export interface Status {
@@ -441,6 +455,7 @@ export interface Status {
   ready: boolean;
   config: { at: Time; error?: string };
   events: { spans: number; logs: number; bytes: number; blocks: number; oldest: Time; newest: Time };
+  storage: { events: Kept; metrics: Kept };
   received: {
     in_flight_bytes: number;
     in_flight_limit_bytes: number;

@@ -1,8 +1,9 @@
 import { Link } from '@tanstack/react-router';
 import type { Incident } from '../api/types';
+import { serverNow } from '../lib/clock';
 import { visible } from '../lib/safe';
 import { span } from '../lib/time';
-import { useWords } from '../state/preferences';
+import { usePreferences, useWords } from '../state/preferences';
 import { Mark } from './Mark';
 import { Time } from './Time';
 import { nameOf } from '../lib/entity';
@@ -10,11 +11,15 @@ import { percent } from '../lib/units';
 
 /** How long an incident has lasted, or did. */
 export function lasted(i: Incident): number {
-  return Date.parse(i.resolved_at ?? new Date().toISOString()) - Date.parse(i.onset);
+  return (i.resolved_at ? Date.parse(i.resolved_at) : serverNow()) - Date.parse(i.onset);
 }
+
+/** An incident's title in a language. */
+export const titleOf = (i: Incident, language: string) => i.titles?.[language] ?? i.title;
 
 export function IncidentTable({ list }: { list: Incident[] }) {
   const say = useWords();
+  const { language } = usePreferences();
   return (
     <div className="scroll">
       <table className="grid">
@@ -45,7 +50,7 @@ export function IncidentTable({ list }: { list: Incident[] }) {
                   <Link to="/incidents/$id" params={{ id: i.id }}>
                     {i.id}
                   </Link>{' '}
-                  <bdi>{visible(i.title)}</bdi>
+                  <bdi>{visible(titleOf(i, language))}</bdi>
                 </td>
                 <td>
                   {v?.why && (

@@ -1,6 +1,8 @@
 import { Button, Menu, Modal, TextInput, useMantineColorScheme } from '@mantine/core';
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router';
-import { type FormEvent, useEffect, useMemo, useRef, useState } from 'react';
+import { type FormEvent, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import { clockOffset, onClock } from '../lib/clock';
+import { span } from '../lib/time';
 import { type Language, type Word, languages } from '../lib/words';
 import { usePreferences, useWords } from '../state/preferences';
 import { useSearch } from '../state/search';
@@ -122,6 +124,7 @@ export function Shell() {
         {!ownRange && <RangePicker />}
         <PreferencesMenu onHelp={() => setHelp(true)} />
       </header>
+      <ClockOff />
       <main id="content" tabIndex={-1}>
         <Outlet />
       </main>
@@ -137,6 +140,18 @@ export function Shell() {
         </dl>
       </Modal>
     </>
+  );
+}
+
+/** That this computer's clock is wrong, and what that means for what is seen. */
+function ClockOff() {
+  const say = useWords();
+  const offset = useSyncExternalStore(onClock, clockOffset);
+  if (Math.abs(offset) < 60_000) return null;
+  return (
+    <p className="partial clock-off" role="status">
+      {say(offset > 0 ? 'clock_behind' : 'clock_ahead', span(Math.abs(offset)))}
+    </p>
   );
 }
 

@@ -1,7 +1,9 @@
 import { Button } from '@mantine/core';
 import { type UseQueryResult, useQueryClient } from '@tanstack/react-query';
-import type { ReactNode } from 'react';
+import { type ReactNode, useSyncExternalStore } from 'react';
 import { Problem } from '../api/client';
+import { onProgress, progressOf } from '../lib/progress';
+import { percent } from '../lib/units';
 import type { Word } from '../lib/words';
 import { useWords } from '../state/preferences';
 
@@ -48,6 +50,33 @@ interface Props<T> {
   children: (data: T) => ReactNode;
 }
 
+/** How far a question is, if it takes long. */
+function useHowFar(queryKey: readonly unknown[]): number | null {
+  const p = useSyncExternalStore(onProgress, () => progressOf(queryKey));
+  return p && p.total > 0 ? Math.min(1, p.done / p.total) : null;
+}
+
+function HowFar({ queryKey }: { queryKey: readonly unknown[] }) {
+  const part = useHowFar(queryKey);
+  return part !== null && <progress max={1} value={part} aria-label={percent(part)} />;
+}
+
+/** Beside an old answer: that a new one takes long, how far it is, and how to do without. */
+function Still({ queryKey, store, cancel }: { queryKey: readonly unknown[]; store: Word; cancel: () => void }) {
+  const say = useWords();
+  if (useHowFar(queryKey) === null) return null;
+  return (
+    <div className="waiting" role="status">
+      <span>
+        {say('loading', say(store))} <HowFar queryKey={queryKey} />
+      </span>
+      <Button size="compact-sm" variant="subtle" onClick={cancel}>
+        {say('cancel')}
+      </Button>
+    </div>
+  );
+}
+
 /** The states of a panel: waiting for a store, which can be cancelled; failed; empty; in part; old while a new answer comes. */
 export function Panel<T>({ of, store, queryKey, several, empty, children }: Props<T>) {
   const say = useWords();
@@ -67,7 +96,9 @@ export function Panel<T>({ of, store, queryKey, several, empty, children }: Prop
     }
     return (
       <div className="waiting" role="status">
-        <span>{say('loading', say(store))}</span>
+        <span>
+          {say('loading', say(store))} <HowFar queryKey={several ? (queryKey[0] as readonly unknown[]) : queryKey} />
+        </span>
         <Button size="compact-sm" variant="subtle" onClick={() => (several ? queryKey : [queryKey]).forEach((k) => void client.cancelQueries({ queryKey: k as readonly unknown[] }))}>
           {say('cancel')}
         </Button>
@@ -79,6 +110,7 @@ export function Panel<T>({ of, store, queryKey, several, empty, children }: Prop
   return (
     <>
       {of.isError && <Failure error={of.error} retry={retry} />}
+      {of.isPlaceholderData && !several && <Still queryKey={queryKey} store={store} cancel={() => void client.cancelQueries({ queryKey })} />}
       {typeof partial === 'string' && partial !== '' && (
         <p className="partial" role="status">
           {say('partial', partial)}

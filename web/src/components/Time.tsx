@@ -1,3 +1,4 @@
+import { serverNow } from '../lib/clock';
 import { clock, dateTime, short, span } from '../lib/time';
 import { usePreferences, useWords } from '../state/preferences';
 
@@ -6,7 +7,7 @@ export function Time({ at, form = 'short' }: { at: string | number; form?: 'shor
   const { utc } = usePreferences();
   const say = useWords();
   const ms = typeof at === 'number' ? at : Date.parse(at);
-  const now = Date.now();
+  const now = serverNow();
   const text = form === 'clock' ? clock(ms, utc) : form === 'fraction' ? clock(ms, utc, true) : short(ms, utc, now);
   return (
     <time dateTime={new Date(ms).toISOString()} title={`${dateTime(ms, utc, true)} ${utc ? 'UTC' : ''} · ${say('ago', span(now - ms))}`}>

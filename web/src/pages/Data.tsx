@@ -1,13 +1,15 @@
 import { Tabs } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import * as api from '../api/queries';
-import type { Status } from '../api/types';
+import type { Kept, Status } from '../api/types';
 import { ConfigError } from '../components/ConfigError';
+import { CopyText } from '../components/CopyText';
 import { Empty, Panel } from '../components/State';
 import { Time } from '../components/Time';
+import { serverNow } from '../lib/clock';
 import { visible } from '../lib/safe';
 import { span } from '../lib/time';
-import { bytes, digits } from '../lib/units';
+import { bytes, digits, seconds } from '../lib/units';
 import { useWords } from '../state/preferences';
 
 interface Snippet {
@@ -112,7 +114,10 @@ function First({ status }: { status: Status }) {
         const got = status.received.sources?.[s.source]?.signals[s.signal]?.accepted ?? 0;
         return (
           <Tabs.Panel key={s.id} value={s.id}>
-            <pre className="snippet mono">{s.text}</pre>
+            <div className="snippet-box">
+              <pre className="snippet mono">{s.text}</pre>
+              <CopyText word={say('copy_snippet')} text={() => Promise.resolve(s.text)} />
+            </div>
             <p role="status" className={got > 0 ? 'good' : 'dim'}>
               {got > 0 ? `✓ ${say('arrived', `${digits(got)} ${s.signal}`)}` : `◌ ${say('waiting', s.signal)}`}
             </p>
@@ -140,6 +145,9 @@ function Received({ status }: { status: Status }) {
           </th>
           <th scope="col">{say('rejected')}</th>
           <th scope="col">{say('lag')}</th>
+          <th scope="col" className="num">
+            {say('behind')}
+          </th>
         </tr>
       </thead>
       <tbody>
@@ -156,12 +164,45 @@ function Received({ status }: { status: Status }) {
               ))}
             </td>
             <td>
-              <span title={r.last}>{say('ago', span(Date.now() - Date.parse(r.last)))}</span>
+              <span title={r.last}>{say('ago', span(serverNow() - Date.parse(r.last)))}</span>
             </td>
+            <td className="num">{r.lag_s === undefined ? '–' : <Lag seconds={r.lag_s} />}</td>
           </tr>
         ))}
       </tbody>
     </table>
+  );
+}
+
+/** How old what comes is, and what it means if that cannot be. */
+function Lag({ seconds: s }: { seconds: number }) {
+  const say = useWords();
+  if (s < -5) return <span className="bad">{say('sender_ahead', span(-s * 1000))}</span>;
+  if (s > 300) return <span className="bad">{say('sender_behind', span(s * 1000))}</span>;
+  return <>{seconds(Math.max(0, s))}</>;
+}
+
+/** How full a store is, of what it may take. */
+function Room({ of: k, name }: { of: Kept; name: string }) {
+  const say = useWords();
+  const part = k.max_bytes > 0 ? k.bytes / k.max_bytes : 0;
+  return (
+    <tr>
+      <td>{name}</td>
+      <td>
+        <span className="num">
+          {bytes(k.bytes)} {say('of_most', bytes(k.max_bytes))}
+        </span>{' '}
+        <span className="budget" aria-hidden="true">
+          <span className={part > 0.9 ? 'gone' : undefined} style={{ width: `${Math.min(100, part * 100)}%` }} />
+        </span>
+        <br />
+        <span className="dim">
+          {say('kept_for', span(k.max_age_s * 1000))}
+          {k.series !== undefined && ` · ${say('series_n', digits(k.series))}`}
+        </span>
+      </td>
+    </tr>
   );
 }
 
@@ -180,10 +221,8 @@ function Stored({ status: s }: { status: Status }) {
           <td>{say('stored_logs')}</td>
           <td className="num">{digits(e.logs)}</td>
         </tr>
-        <tr>
-          <td>{say('stored_bytes')}</td>
-          <td className="num">{bytes(e.bytes)}</td>
-        </tr>
+        <Room of={s.storage.events} name={say('room_events')} />
+        <Room of={s.storage.metrics} name={say('room_metrics')} />
         {!empty && (
           <>
             <tr>

@@ -7,13 +7,14 @@ import { AlarmChart } from '../components/AlarmChart';
 import { Apart } from '../components/Apart';
 import { CopyText } from '../components/CopyText';
 import { IncidentActs } from '../components/IncidentActs';
-import { lasted } from '../components/IncidentRow';
+import { lasted, titleOf } from '../components/IncidentRow';
 import { Mark, Section } from '../components/Mark';
 import { Quantity } from '../components/Quantity';
 import { Raw } from '../components/Raw';
 import { Empty, Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { Waterfall } from '../components/Waterfall';
+import { serverNow } from '../lib/clock';
 import { nameOf, servicesOf } from '../lib/entity';
 import { pageOf } from '../lib/links';
 import { quoted, visible } from '../lib/safe';
@@ -21,6 +22,7 @@ import { type Range, iso, span } from '../lib/time';
 import { digits, percent, quantity, seconds, times } from '../lib/units';
 import type { Word } from '../lib/words';
 import { usePreferences, useWords } from '../state/preferences';
+import { useSearch } from '../state/search';
 
 const minute = 60_000;
 
@@ -28,7 +30,7 @@ const minute = 60_000;
 function rangeOf(i: IncidentData): Range {
   const onset = Date.parse(i.onset);
   const last = Date.parse(i.resolved_at ?? i.updated_at);
-  const now = Date.now();
+  const now = serverNow();
   const fresh = i.status === 'open' && now - last < 30 * minute;
   return { from: onset - 15 * minute, to: fresh ? now : Math.min(now, last + minute), live: false };
 }
@@ -47,7 +49,10 @@ export function Incident() {
 function Page({ incident: i }: { incident: IncidentData }) {
   const say = useWords();
   const { language } = usePreferences();
-  const v = i.verdict;
+  const { revision } = useSearch();
+  const newest = i.verdict;
+  const all = useQuery({ ...api.verdicts(i.id, newest?.revision ?? 0), enabled: (newest?.revision ?? 0) > 1 });
+  const v = all.data?.verdicts.find((x) => String(x.revision) === revision) ?? newest;
   const told = useQuery({ ...api.story(i.id, v?.revision ?? 0, language), enabled: Boolean(v) });
   const story = told.data;
   // Keyed by the minute, so that an open incident's questions are not asked anew at each look.
@@ -56,7 +61,7 @@ function Page({ incident: i }: { incident: IncidentData }) {
     <article>
       <header className="incident-head">
         <h1>
-          <Mark of="what" /> {i.id} <bdi>{visible(story?.subject ?? i.title)}</bdi>
+          <Mark of="what" /> {i.id} <bdi>{visible(story?.subject ?? titleOf(i, language))}</bdi>
         </h1>
         <div className="inline">
           <span className="since">
@@ -77,6 +82,14 @@ function Page({ incident: i }: { incident: IncidentData }) {
           <CopyText word={say('postmortem')} text={() => api.postmortem(i.id, language)} />
         </div>
       </header>
+      {newest && v && v.revision !== newest.revision && (
+        <p className="partial" role="status">
+          {say('old_revision', String(v.revision), String(newest.revision))} <Time at={v.at} />{' '}
+          <Link to="." search={(old: Record<string, string>) => ({ ...old, revision: '' })}>
+            {say('to_newest')}
+          </Link>
+        </p>
+      )}
       {v && story ? <Verdicted incident={i} verdict={v} story={story} range={range} /> : <Undecided incident={i} range={range} />}
     </article>
   );
@@ -480,7 +493,8 @@ const plainMoments = new Set(['onset', 'opened', 'reopened', 'resolved', 'acknow
 /** What happened, in order of time: by itself, and by people. */
 function Timeline({ incident: i }: { incident: IncidentData }) {
   const say = useWords();
-  const q = api.timeline(i.id, i.status === 'open');
+  const { language } = usePreferences();
+  const q = api.timeline(i.id, i.status === 'open', language);
   const timeline = useQuery(q);
   return (
     <>
@@ -530,7 +544,7 @@ const around = (i: IncidentData, alarm: string) => ({ alarm, from: iso(Date.pars
 
 /** What a moment is about, as the way to it. */
 function MomentText({ moment: m, incident: i }: { moment: Moment; incident: IncidentData }) {
-  const text = <bdi>{visible(m.kind === 'assigned' ? m.text.replace(/^assigned to /, '→ ') : m.text)}</bdi>;
+  const text = <bdi>{visible(m.kind === 'assigned' ? m.text.replace(/^(assigned to |담당자: )/, '→ ') : m.text)}</bdi>;
   if (m.kind === 'alarm' && m.ref) {
     return (
       <Link to="/alarms" search={around(i, m.ref)}>
@@ -541,6 +555,14 @@ function MomentText({ moment: m, incident: i }: { moment: Moment; incident: Inci
   if (/^INC-\d+$/.test(m.ref ?? '')) {
     return (
       <Link to="/incidents/$id" params={{ id: m.ref ?? '' }}>
+        {text}
+      </Link>
+    );
+  }
+  const revision = m.kind === 'verdict' ? /\.(\d+)$/.exec(m.ref ?? '')?.[1] : undefined;
+  if (revision) {
+    return (
+      <Link to="." search={(old: Record<string, string>) => ({ ...old, revision })}>
         {text}
       </Link>
     );

@@ -1,6 +1,6 @@
-import { Button, Modal, MultiSelect, SegmentedControl } from '@mantine/core';
+import { Button, Modal, MultiSelect, SegmentedControl, Select } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link } from '@tanstack/react-router';
+import { Link, useNavigate } from '@tanstack/react-router';
 import { type CSSProperties, useEffect, useMemo, useState } from 'react';
 import { ask, withParams } from '../api/client';
 import * as api from '../api/queries';
@@ -9,6 +9,7 @@ import { Attributes } from '../components/Attributes';
 import { LevelBars } from '../components/LevelBars';
 import { Raw } from '../components/Raw';
 import { type Known, SearchBar } from '../components/SearchBar';
+import { Waterfall } from '../components/Waterfall';
 import { Empty, Failure, Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { builtIn, cellOf, readColumns, writeColumns } from '../lib/columns';
@@ -23,6 +24,7 @@ import { useRange, useSearch, useSetSearch } from '../state/search';
 const limit = 1000;
 const drawn = 300;
 const tailKept = 500;
+const day = 86_400_000;
 
 function known(services: Services | undefined, rows: Log[] | undefined): Known {
   const out: Known = new Map([
@@ -185,12 +187,30 @@ function Line({ log: l, columns, onContext, here }: { log: Log; columns: string[
               {say('context')}
             </Button>
           )}
+          {l.trace_id && <Beside trace={l.trace_id} span={l.span_id} />}
           <Attributes of={l.attributes} label={say('attributes')} />
           <h3 className="section-head">{say('resource')}</h3>
           <Attributes of={l.resource} label={say('resource')} />
         </div>
       )}
     </li>
+  );
+}
+
+/** The trace in which a line was written, with its span marked. */
+function Beside({ trace, span }: { trace: string; span?: string }) {
+  const say = useWords();
+  const navigate = useNavigate();
+  const q = api.outline(trace);
+  const outline = useQuery(q);
+  return (
+    <section aria-label={say('trace')} className="section-head">
+      <Panel of={outline} store="events_store" queryKey={q.queryKey}>
+        {(o) => (
+          <Waterfall outline={o} height={Math.min(220, o.id.length * 28 + 2)} selected={span} onSelect={(s) => void navigate({ to: '/traces/$id', params: { id: trace }, search: { span: s } })} />
+        )}
+      </Panel>
+    </section>
   );
 }
 
@@ -253,10 +273,26 @@ function Tail({ q, onContext, columns }: { q: string; onContext: (l: Log) => voi
 function Patterns() {
   const say = useWords();
   const range = useRange();
-  const { service = '' } = useSearch();
-  const q = api.templates(range, service);
+  const { service = '', against = '' } = useSearch();
+  const set = useSetSearch();
+  const ago = against === 'day' ? day : against === 'week' ? 7 * day : 0;
+  const q = api.templates(range, service, ago ? { from: range.from - ago, to: range.to - ago, live: false } : undefined);
   const templates = useQuery(q);
   return (
+    <>
+    <Select
+      size="xs"
+      className="log-columns"
+      label={say('compared')}
+      value={against}
+      onChange={(v) => set({ against: v ?? '' })}
+      allowDeselect={false}
+      data={[
+        { value: '', label: say('just_before') },
+        { value: 'day', label: say('yesterday') },
+        { value: 'week', label: say('last_week') },
+      ]}
+    />
     <Panel of={templates} store="events_store" queryKey={q.queryKey} empty={(d) => (d.templates.length === 0 ? <Empty title={say('no_lines')} /> : null)}>
       {(d) => (
         <div className="scroll">
@@ -300,6 +336,7 @@ function Patterns() {
         </div>
       )}
     </Panel>
+    </>
   );
 }
 

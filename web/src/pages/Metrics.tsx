@@ -1,8 +1,9 @@
-import { Select } from '@mantine/core';
+import { Button, Select } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useMemo } from 'react';
 import * as api from '../api/queries';
 import { Chart } from '../components/Chart';
+import { MetricBuilder } from '../components/MetricBuilder';
 import { PromQL } from '../components/PromQL';
 import { Quantity } from '../components/Quantity';
 import { Empty, Panel } from '../components/State';
@@ -67,6 +68,17 @@ export function Metrics() {
           ]}
         />
       </div>
+      <div className="inline">
+        <Button size="compact-sm" variant="subtle" aria-expanded={search.build === '1'} onClick={() => set({ build: search.build ? '' : '1' })}>
+          {say('builder')}
+        </Button>
+        {query && (
+          <Button size="compact-sm" variant="subtle" onClick={() => set({ query: '' })}>
+            {say('all_metrics')}
+          </Button>
+        )}
+      </div>
+      {search.build && <MetricBuilder range={range} onRun={(text) => set({ query: text })} />}
       {query ? <Result query={query} range={range} ago={ago} /> : <Names />}
     </>
   );

@@ -12,7 +12,7 @@ import { Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { Waterfall } from '../components/Waterfall';
 import { plain, quoted, visible } from '../lib/safe';
-import { type Range, iso } from '../lib/time';
+import { type Range, iso, span as lasting } from '../lib/time';
 import { digits, seconds } from '../lib/units';
 import { useWords } from '../state/preferences';
 import { useSearch, useSetSearch } from '../state/search';
@@ -69,6 +69,11 @@ function Page({ outline: o }: { outline: Outline }) {
         </h1>
         <span className="mono dim">{o.trace_id}</span>
       </header>
+      {o.skew && (
+        <p className="partial" role="status">
+          {say('trace_skew', visible(o.skew.caller), visible(o.skew.called), lasting(Math.abs(o.skew.moved_ns) / 1e6))}
+        </p>
+      )}
       <div className="spread">
         <div className="facts">
           <strong>

@@ -1,5 +1,6 @@
 import { useNavigate, useRouterState } from '@tanstack/react-router';
 import { useCallback, useEffect, useMemo, useState } from 'react';
+import { onClock, serverNow } from '../lib/clock';
 import { type Range, parseRange } from '../lib/time';
 
 /** The whole state of a page that a link carries. Every value is text, and what a page doesn't know it leaves alone. */
@@ -34,12 +35,16 @@ const tick = 10_000;
 /** The time range in the URL. A live one moves on every ten seconds. */
 export function useRange(): Range {
   const { from, to } = useSearch();
-  const [now, setNow] = useState(() => Date.now());
+  const [now, setNow] = useState(serverNow);
   const range = useMemo(() => parseRange(from, to, now), [from, to, now]);
   useEffect(() => {
     if (!range.live) return;
-    const timer = setInterval(() => setNow(Date.now()), tick);
-    return () => clearInterval(timer);
+    const timer = setInterval(() => setNow(serverNow()), tick);
+    const stop = onClock(() => setNow(serverNow()));
+    return () => {
+      clearInterval(timer);
+      stop();
+    };
   }, [range.live]);
   return range;
 }

@@ -8,6 +8,7 @@ import { Chart } from '../../components/Chart';
 import { Quantity } from '../../components/Quantity';
 import { Empty, Failure, Panel } from '../../components/State';
 import { Time } from '../../components/Time';
+import { serverNow } from '../../lib/clock';
 import { backtestLines, conditionOf, newRule, readDraft, ruleOf, withCondition } from '../../lib/rule';
 import { visible } from '../../lib/safe';
 import { iso, parseInstant, span } from '../../lib/time';
@@ -192,7 +193,7 @@ const weekdays = ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'satur
 function Mute({ windows, onChange }: { windows: MuteWindow[]; onChange: (w: MuteWindow[]) => void }) {
   const say = useWords();
   const replace = (i: number, w: MuteWindow) => onChange(windows.map((old, n) => (n === i ? w : old)));
-  const now = () => Math.ceil(Date.now() / 3_600_000) * 3_600_000;
+  const now = () => Math.ceil(serverNow() / 3_600_000) * 3_600_000;
   return (
     <fieldset className="fields">
       <legend>{say('mute_windows')}</legend>

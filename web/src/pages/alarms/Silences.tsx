@@ -6,6 +6,7 @@ import type { Silence } from '../../api/types';
 import { Remove, useAct } from '../../components/Act';
 import { Empty, Failure, Panel } from '../../components/State';
 import { Time } from '../../components/Time';
+import { serverNow } from '../../lib/clock';
 import { milliseconds } from '../../lib/rule';
 import { visible } from '../../lib/safe';
 import { iso, span } from '../../lib/time';
@@ -54,7 +55,7 @@ export function Silences() {
 
 function Row({ silence: s }: { silence: Silence }) {
   const say = useWords();
-  const [from, to, now] = [Date.parse(s.starts), Date.parse(s.ends), Date.now()];
+  const [from, to, now] = [Date.parse(s.starts), Date.parse(s.ends), serverNow()];
   const state = now < from ? 'later' : now < to ? 'in_force' : 'over';
   return (
     <tr>
@@ -99,7 +100,7 @@ function NewSilence() {
     .filter(Boolean);
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    save.mutate({ matchers: list, ends: iso(Date.now() + milliseconds(length)), by: name, comment });
+    save.mutate({ matchers: list, ends: iso(serverNow() + milliseconds(length)), by: name, comment });
   };
   return (
     <form className="form" onSubmit={submit} aria-label={say('new_silence')}>
