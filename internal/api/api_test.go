@@ -103,7 +103,7 @@ func (fakeEvents) AttributeDifference(_ context.Context, q store.DifferenceQuery
 	if q.A.MinDuration != 100*time.Millisecond || q.B.MinDuration != 0 || q.B.Service != "cart" {
 		return store.Difference{}, store.ErrNotFound
 	}
-	return store.Difference{A: 2, B: 5, Values: []store.DifferenceValue{{Key: "user.id", Value: "u-1", A: 2, B: 3}}}, nil
+	return store.Difference{A: 2, B: 5, Values: []store.DifferenceValue{{Key: "network.peer.port", Value: "54438", A: 2}, {Key: "user.id", Value: "u-1", A: 2, B: 3}}}, nil
 }
 
 func (fakeEvents) TemplateCounts(_ context.Context, _ string, a, b store.Window, _ int) ([]store.TemplateCount, error) {

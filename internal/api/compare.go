@@ -33,6 +33,10 @@ type differenceRow struct {
 }
 
 // difference says which attribute values set these spans apart from the rest, the most telling first.
+// callersPort are attributes of requests that hold the port which the caller's system happened to take: it tells connections
+// apart, which nobody can do anything about.
+var callersPort = map[string]bool{"network.peer.port": true, "client.port": true, "net.peer.port": true, "net.sock.peer.port": true}
+
 func (s *server) difference(ctx context.Context, in *differenceParams) (*body, error) {
 	all, these, err := in.selections(s.Now())
 	if err != nil {
@@ -45,6 +49,9 @@ func (s *server) difference(ctx context.Context, in *differenceParams) (*body, e
 	}
 	rows := []differenceRow{}
 	for _, v := range d.Values {
+		if callersPort[v.Key] {
+			continue
+		}
 		// All contains these, so the rest is what remains.
 		rows = append(rows, differenceRow{v.Key, v.Value, v.A, max(0, v.B-v.A)})
 	}

@@ -226,10 +226,12 @@ func TestTimeline(t *testing.T) {
 	cart := model.Alarm{ID: "errors/cart", Rule: "errors", Signal: model.SignalErrors, Service: "cart", State: model.StateAlarm, Since: at(10), Onset: at(0), Value: 0.2, Unit: "ratio"}
 	well := cart
 	well.State, well.Since, well.Reason = model.StateOK, at(60), "3 of 3 datapoints are fine"
+	started := cart
+	started.State, started.Since, started.Reason = model.StateOK, at(-60), "0 of 1 datapoints are breaching"
 	other := model.Alarm{ID: "errors/other", State: model.StateAlarm, Since: at(11)}
 	f := incident.Facts{
 		Incident:    model.Incident{ID: "INC-1", Onset: at(0), OpenedAt: at(10), Alarms: []model.Alarm{well}},
-		Transitions: []model.Transition{{Alarm: well}, {Alarm: cart}, {Alarm: other}},
+		Transitions: []model.Transition{{From: model.StateAlarm, Alarm: well}, {Alarm: cart}, {Alarm: other}, {From: model.StateInsufficient, Alarm: started}},
 		Verdicts: []model.Verdict{{ID: "INC-1.1", At: at(10), Where: []model.Where{{Entity: "service:ledger"}}}, {ID: "INC-1.2", At: at(20),
 			Why: &model.Cause{Class: model.ClassNetwork, Entity: "edge:cart->stock", Mechanism: model.NetworkDelay, Confidence: 0.876}}},
 		Changes: []model.Change{{ID: "c1", At: at(-5), Kind: "deployment", Service: "cart", Version: "2", By: "ci"}, {ID: "c2", At: at(-4), Kind: "deployment", Service: "far"},

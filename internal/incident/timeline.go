@@ -69,7 +69,9 @@ func Timeline(f Facts, lang string) []Moment {
 		out = append(out, Moment{At: inc.Onset, Kind: MomentOnset, Text: in(lang, [2]string{"it began", "시작"})})
 	}
 	for _, tr := range f.Transitions {
-		if a := tr.Alarm; indexOf(inc.Alarms, a.ID) >= 0 {
+		// That an alarm has datapoints now says nothing of the incident.
+		began := tr.From == model.StateInsufficient && tr.Alarm.State == model.StateOK
+		if a := tr.Alarm; indexOf(inc.Alarms, a.ID) >= 0 && !began {
 			m := Moment{At: a.Since, Kind: MomentAlarm, Text: title(a, lang), Ref: a.ID, State: a.State}
 			switch name := alarmName(a, lang); {
 			case a.State == model.StateAlarm:

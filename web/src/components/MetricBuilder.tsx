@@ -53,9 +53,9 @@ export function MetricBuilder({ range, onRun }: { range: Range; onRun: (query: s
         />
         <MultiSelect size="xs" label={say('for_each')} data={[...new Set([...b.by, ...known])]} value={b.by} onChange={(by) => setB({ ...b, by, combine: b.combine || 'sum' })} searchable w={340} />
       </div>
-      <pre className="snippet mono" aria-label={say('query')}>
+      <output className="snippet raw" aria-label={say('query')}>
         {query || ' '}
-      </pre>
+      </output>
       <Button size="xs" disabled={!query} onClick={() => onRun(query)}>
         {say('run')}
       </Button>

@@ -1,4 +1,6 @@
 // The service map as a graph: who calls whom, with what people ask of a node or an edge.
+import { callsTo } from './entity';
+import { quoted } from './safe';
 import type { Edge, Services } from '../api/types';
 
 /** The size of a node, in the map's own pixels. */
@@ -76,7 +78,7 @@ export function near(g: Graph, node: string, hops: number): Graph {
 }
 
 /** The search for the calls behind an edge. */
-export function callsOf(e: MapEdge, quoted: (text: string) => string): string {
+export function callsOf(e: MapEdge): string {
   const from = `service:${quoted(e.from)}`;
   switch (e.kind) {
     case 'call':
@@ -84,10 +86,10 @@ export function callsOf(e: MapEdge, quoted: (text: string) => string): string {
     case 'message':
       return `${from} AND kind:producer`;
     case 'database':
-      return `${from} AND kind:client AND (db.namespace:${quoted(e.to)} OR db.name:${quoted(e.to)} OR server.address:${quoted(e.to)} OR db.system.name:${quoted(e.to)} OR db.system:${quoted(e.to)})`;
+      return `${from} AND ${callsTo('database', e.to)}`;
     case 'queue':
       return `${from} AND (messaging.destination.name:${quoted(e.to)} OR messaging.destination:${quoted(e.to)} OR messaging.system:${quoted(e.to)})`;
     case 'remote':
-      return `${from} AND kind:client AND (server.address:${quoted(e.to)} OR peer.service:${quoted(e.to)} OR net.peer.name:${quoted(e.to)})`;
+      return `${from} AND ${callsTo('remote', e.to)}`;
   }
 }

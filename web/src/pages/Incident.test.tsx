@@ -185,3 +185,12 @@ test('without a verdict it says when there will be one', async () => {
   renderAt('/incidents/INC-1', { ...answers, '/api/v1/incidents/INC-1': open });
   expect(await screen.findByText(/No verdict yet/)).toBeTruthy();
 });
+
+test('an earlier revision of a verdict is shown as one', async () => {
+  const first = { ...verdict, revision: 1, at: '2026-03-04T05:05:00Z' };
+  const second = { ...verdict, revision: 2 };
+  const { asked } = renderAt('/incidents/INC-1?revision=1', { ...answers, '/api/v1/incidents/INC-1': { ...incident, verdict: second }, '/api/v1/incidents/INC-1/verdicts': { verdicts: [second, first] } });
+  expect(await screen.findByText(/This is revision 1 of the verdict; the newest is 2/)).toBeTruthy();
+  await waitFor(() => expect(asked.some((a) => a.includes('/story?revision=1'))).toBe(true));
+  expect(screen.getByRole('link', { name: 'To the newest' })).toBeTruthy();
+});

@@ -15,7 +15,7 @@ import { Empty, Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { Waterfall } from '../components/Waterfall';
 import { serverNow } from '../lib/clock';
-import { nameOf, servicesOf } from '../lib/entity';
+import { nameOf, servicesOf, spansOf } from '../lib/entity';
 import { pageOf } from '../lib/links';
 import { quoted, visible } from '../lib/safe';
 import { type Range, iso, span } from '../lib/time';
@@ -167,7 +167,9 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
         />
         <div className="facts">
           <span>
-            <strong className="bad">{say('at_worst', quantity(v.what.value, v.what.unit))}</strong>{' '}
+            <Link to="/alarms" search={{ alarm: v.what.alarm, from: iso(range.from), to: iso(range.to) }}>
+              <strong className="bad">{say('at_worst', quantity(v.what.value, v.what.unit))}</strong>
+            </Link>{' '}
             {times(v.what.value, v.what.usual) && <span className="bad">({times(v.what.value, v.what.usual)})</span>}
           </span>
           <span>{say('usual', quantity(v.what.usual, v.what.unit))}</span>
@@ -187,7 +189,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
       </Section>
 
       <Section word="where" mark="where">
-        <WhereTable verdict={v} culprits={culprits} />
+        <WhereTable verdict={v} culprits={culprits} range={range} />
         <Pair verdict={v} culprits={culprits} />
       </Section>
 
@@ -216,7 +218,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
           <ul className="evidence">
             {changed.map((x) => (
               <li key={x.text}>
-                <Raw text={x.text} prose />
+                <Raw text={x.text} prose /> <EvidenceLink link={x.e.link} />
               </li>
             ))}
           </ul>
@@ -315,8 +317,9 @@ function WhatChart({ alarm, signal, service, operation, unit, onset, range, chan
   );
 }
 
-function WhereTable({ verdict: v, culprits }: { verdict: Verdict; culprits: string[] }) {
+function WhereTable({ verdict: v, culprits, range }: { verdict: Verdict; culprits: string[]; range: Range }) {
   const say = useWords();
+  const when = { from: v.what.since, to: iso(range.to) };
   const rows = (v.where ?? []).slice(0, 8);
   if (rows.length === 0) return <p className="dim">{say('none')}</p>;
   const longest = Math.max(...rows.map((r) => Math.max(r.exclusive_s, r.usual_s)), 1e-9);
@@ -346,7 +349,13 @@ function WhereTable({ verdict: v, culprits }: { verdict: Verdict; culprits: stri
                 </span>
               </td>
               <td className="num">
-                <Quantity value={r.exclusive_s} unit="s" />
+                {spansOf(r.entity) ? (
+                  <Link to="/traces" search={{ q: spansOf(r.entity), ...when }}>
+                    <Quantity value={r.exclusive_s} unit="s" />
+                  </Link>
+                ) : (
+                  <Quantity value={r.exclusive_s} unit="s" />
+                )}
               </td>
               <td className="num dim">{say('usual', quantity(r.usual_s, 's'))}</td>
               <td className="num">{(r.errors ?? 0) >= 0.005 && <span className="bad">{say('fail', percent(r.errors ?? 0))}</span>}</td>

@@ -2,7 +2,7 @@ import { screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 import * as goldens from '../api/goldens.gen';
-import { Refusal, renderAt } from '../test/render';
+import { Lines, Refusal, renderAt } from '../test/render';
 
 const at = 'from=2026-03-04T04:06:07Z&to=2026-03-04T05:06:07Z';
 const line = { ...goldens.logs.logs[0], attributes: { 'user.id': 'u-1' } };
@@ -31,4 +31,21 @@ test('columns are chosen and stand in the address', async () => {
   await user.click(await screen.findByRole('option', { name: 'service', hidden: true }));
   await waitFor(() => expect(router.state.location.search).toMatchObject({ cols: 'user.id,service' }));
   expect(await within(row).findByTitle('service: cart')).toBeTruthy();
+});
+
+test('a search that takes long says how far it is, and can be cancelled', async () => {
+  const user = userEvent.setup();
+  renderAt(`/logs?${at}`, { ...answers, '/api/v1/logs': new Lines([{ progress: { done: 42, total: 100 } }], false) });
+  const bar = await screen.findByRole('progressbar', { name: '42 %' });
+  expect((bar as HTMLProgressElement).value).toBe(0.42);
+  await user.click(within(bar.closest('.waiting') as HTMLElement).getByRole('button', { name: 'Cancel' }));
+  expect(await screen.findByText('Cancelled. Nothing was loaded.')).toBeTruthy();
+});
+
+test('the last line of a search is its answer, or why there is none', async () => {
+  const { leave } = renderAt(`/logs?${at}`, { ...answers, '/api/v1/logs': new Lines([{ progress: { done: 1, total: 2 } }, goldens.logs]) });
+  expect((await within(await screen.findByRole('list', { name: 'Logs' })).findAllByRole('listitem')).length).toBe(goldens.logs.logs.length);
+  leave();
+  renderAt(`/logs?${at}`, { ...answers, '/api/v1/logs': new Lines([{ progress: { done: 1, total: 2 } }, { error: { status: 400, detail: 'q: column 3: what is this?' } }]) });
+  expect(await screen.findByText(/column 3: what is this/)).toBeTruthy();
 });

@@ -295,7 +295,7 @@ function EdgeSide({ edge: e, range, length }: { edge: MapEdge; range: Range; len
         </tbody>
       </table>
       <p className="section-head">
-        <Link to="/traces" search={{ q: callsOf(e, quoted), from: iso(range.from), to: iso(range.to) }}>
+        <Link to="/traces" search={{ q: callsOf(e), from: iso(range.from), to: iso(range.to) }}>
           {say('these_calls')}
         </Link>
       </p>

@@ -16,6 +16,23 @@ export class Refusal {
   ) {}
 }
 
+/** An answer in lines, the last of which may be yet to come. */
+export class Lines {
+  constructor(
+    readonly lines: unknown[],
+    readonly ends = true,
+  ) {}
+
+  body(): ReadableStream<Uint8Array> {
+    return new ReadableStream({
+      start: (c) => {
+        for (const l of this.lines) c.enqueue(new TextEncoder().encode(`${JSON.stringify(l)}\n`));
+        if (this.ends) c.close();
+      },
+    });
+  }
+}
+
 /** Renders the whole page at an address, with a server that answers by path alone. Returns what was asked. */
 export function renderAt(url: string, answers: Answers) {
   const asked: string[] = [];
@@ -26,6 +43,7 @@ export function renderAt(url: string, answers: Answers) {
     if (answer === undefined) return new Response(JSON.stringify({ detail: `no answer for ${u.pathname}` }), { status: 404 });
     if (answer instanceof Refusal) return new Response(JSON.stringify({ detail: answer.detail }), { status: answer.status });
     if (answer === never) return new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError'))));
+    if (answer instanceof Lines) return new Response(answer.body(), { headers: { 'Content-Type': 'application/x-ndjson' } });
     return new Response(JSON.stringify(answer), { status: 200 });
   });
   const history = createMemoryHistory({ initialEntries: [url] });
