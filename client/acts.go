@@ -56,11 +56,11 @@ func (c *Client) SilenceIncident(ctx context.Context, id string, s IncidentSilen
 	return out.Silences, err
 }
 
-// Timeline tells an incident in order of time.
-func (c *Client) Timeline(ctx context.Context, id string) ([]Moment, error) {
+// Timeline tells an incident in order of time, in "en" or "ko".
+func (c *Client) Timeline(ctx context.Context, id, lang string) ([]Moment, error) {
 	out, err := get[struct {
 		Timeline []Moment `json:"timeline"`
-	}](ctx, c, incidentPath(id, "timeline"), nil)
+	}](ctx, c, incidentPath(id, "timeline"), url.Values(params{}.text("lang", lang)))
 	return out.Timeline, err
 }
 

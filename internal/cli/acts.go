@@ -225,7 +225,7 @@ func incidentsTimeline(o *options) *cobra.Command {
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: first(o.completeIncidents),
 		RunE: o.run(func(ctx context.Context, e *env, args []string) error {
-			list, err := e.client.Timeline(ctx, args[0])
+			list, err := e.client.Timeline(ctx, args[0], e.lang)
 			if err != nil {
 				return err
 			}

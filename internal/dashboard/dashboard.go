@@ -53,11 +53,10 @@ type Dashboard struct {
 // choices are values, or those of a label; without either it is free text. In a quoted string of PromQL several values become
 // a regular expression, so compare with =~.
 type Variable struct {
-	Name   string   `json:"name" yaml:"name" doc:"a letter, then letters, digits and underscores"`
-	Label  string   `json:"label,omitempty" yaml:"label,omitempty" doc:"what people read; the name without it"`
-	Values []string `json:"values,omitempty" yaml:"values,omitempty" doc:"what can be chosen"`
-	// Of and Of.Label ask the metric store.
-	Of *LabelValues `json:"of,omitempty" yaml:"of,omitempty" doc:"what can be chosen are the values of a label"`
+	Name   string       `json:"name" yaml:"name" doc:"a letter, then letters, digits and underscores"`
+	Label  string       `json:"label,omitempty" yaml:"label,omitempty" doc:"what people read; the name without it"`
+	Values []string     `json:"values,omitempty" yaml:"values,omitempty" doc:"what can be chosen"`
+	Of     *LabelValues `json:"of,omitempty" yaml:"of,omitempty" doc:"what can be chosen are the values of a label"`
 	// Multiple allows several values, All all of them at once.
 	Multiple bool     `json:"multiple,omitempty" yaml:"multiple,omitempty"`
 	All      bool     `json:"all,omitempty" yaml:"all,omitempty" doc:"whether everything can be chosen at once"`

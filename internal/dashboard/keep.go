@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -41,11 +42,13 @@ type Options struct {
 // Keeper keeps dashboards and their versions. It is safe for concurrent use.
 type Keeper struct {
 	opts Options
-	mu   sync.Mutex // held from reading what is stored until it is replaced
+	mu   sync.Mutex // held from reading what is stored until it is replaced, and guards newest
+	// newest is what is stored now, by tenant and name; a tenant that was not asked for yet is not in it.
+	newest map[string]map[string]Version
 }
 
-// New makes a Keeper. Call Reload for each tenant before anything else.
-func New(opts Options) *Keeper { return &Keeper{opts: opts} }
+// New makes a Keeper.
+func New(opts Options) *Keeper { return &Keeper{opts: opts, newest: map[string]map[string]Version{}} }
 
 //go:embed builtin/*.json
 var builtinFiles embed.FS
@@ -78,24 +81,13 @@ func versionName(n int) string       { return fmt.Sprintf("%09d", n) }
 func (k *Keeper) List(ctx context.Context, tenant string) ([]Version, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	docs, err := k.opts.State.Documents(ctx, tenant, DocumentKind)
+	stored, err := k.stored(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
-	out := []Version{}
-	stored := map[string]bool{}
-	for _, d := range docs {
-		versions, err := k.versions(ctx, tenant, d.Name)
-		if err != nil {
-			return nil, err
-		}
-		if len(versions) > 0 {
-			out = append(out, versions[len(versions)-1])
-		}
-		stored[d.Name] = true
-	}
+	out := slices.AppendSeq([]Version{}, maps.Values(stored))
 	for name, v := range brought() {
-		if !stored[name] {
+		if _, ok := stored[name]; !ok {
 			out = append(out, v)
 		}
 	}
@@ -110,25 +102,23 @@ func (k *Keeper) Get(ctx context.Context, tenant, name string, version int) (Ver
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if version == 0 {
-		there, err := k.stored(ctx, tenant, name)
+		stored, err := k.stored(ctx, tenant)
 		if err != nil {
 			return Version{}, err
 		}
-		if v, ok := brought()[name]; ok && !there {
-			return v, nil
+		for _, known := range []map[string]Version{stored, brought()} {
+			if v, ok := known[name]; ok {
+				return v, nil
+			}
 		}
-		if !there {
-			return Version{}, fmt.Errorf("dashboard %s: %w", name, store.ErrNotFound)
-		}
+		return Version{}, fmt.Errorf("dashboard %s: %w", name, store.ErrNotFound)
 	}
 	versions, err := k.versions(ctx, tenant, name)
 	if err != nil {
 		return Version{}, err
 	}
-	for _, v := range slices.Backward(versions) {
-		if version == 0 || v.Version == version {
-			return v, nil
-		}
+	if i := slices.IndexFunc(versions, func(v Version) bool { return v.Version == version }); i >= 0 {
+		return versions[i], nil
 	}
 	return Version{}, fmt.Errorf("dashboard %s, version %d: %w", name, version, store.ErrNotFound)
 }
@@ -152,9 +142,27 @@ func (k *Keeper) Versions(ctx context.Context, tenant, name string) ([]Version, 
 	return list, nil
 }
 
-func (k *Keeper) stored(ctx context.Context, tenant, name string) (bool, error) {
+// stored is what is stored of a tenant now, by name.
+func (k *Keeper) stored(ctx context.Context, tenant string) (map[string]Version, error) {
+	if known := k.newest[tenant]; known != nil {
+		return known, nil
+	}
 	docs, err := k.opts.State.Documents(ctx, tenant, DocumentKind)
-	return slices.ContainsFunc(docs, func(d store.Document) bool { return d.Name == name }), err
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]Version{}
+	for _, doc := range docs {
+		versions, err := k.versions(ctx, tenant, doc.Name)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(versions); n > 0 {
+			out[doc.Name] = versions[n-1]
+		}
+	}
+	k.newest[tenant] = out
+	return out, nil
 }
 
 func (k *Keeper) versions(ctx context.Context, tenant, name string) ([]Version, error) {
@@ -187,23 +195,20 @@ func (k *Keeper) Save(ctx context.Context, tenant string, d Dashboard, e Edit) (
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	there, err := k.stored(ctx, tenant, d.Name)
+	stored, err := k.stored(ctx, tenant)
 	if err != nil {
 		return Version{}, err
+	}
+	newest, there := stored[d.Name]
+	if e.Of != nil && *e.Of != newest.Version {
+		return Version{}, fmt.Errorf("dashboard %s has version %d, and version %d was edited: %w", d.Name, newest.Version, *e.Of, ErrConflict)
+	}
+	if there && same(newest.Dashboard, d) {
+		return newest, nil
 	}
 	versions, err := k.versions(ctx, tenant, d.Name)
 	if err != nil {
 		return Version{}, err
-	}
-	newest := 0
-	if there && len(versions) > 0 {
-		newest = versions[len(versions)-1].Version
-	}
-	if e.Of != nil && *e.Of != newest {
-		return Version{}, fmt.Errorf("dashboard %s has version %d, and version %d was edited: %w", d.Name, newest, *e.Of, ErrConflict)
-	}
-	if there && newest > 0 && same(versions[len(versions)-1].Dashboard, d) {
-		return versions[len(versions)-1], nil
 	}
 	body, err := json.Marshal(d)
 	if err != nil {
@@ -213,7 +218,11 @@ func (k *Keeper) Save(ctx context.Context, tenant string, d Dashboard, e Edit) (
 	if err != nil {
 		return Version{}, err
 	}
-	return v, k.opts.State.SaveDocuments(ctx, tenant, append(docs, store.Document{Kind: DocumentKind, Name: d.Name, Body: body}))
+	if err := k.opts.State.SaveDocuments(ctx, tenant, append(docs, store.Document{Kind: DocumentKind, Name: d.Name, Body: body})); err != nil {
+		return Version{}, err
+	}
+	stored[d.Name] = v
+	return v, nil
 }
 
 // next makes a version of what is newer than versions, and drops the oldest if there are too many.
@@ -243,23 +252,29 @@ func same(a, b Dashboard) bool {
 func (k *Keeper) Delete(ctx context.Context, tenant, name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	there, err := k.stored(ctx, tenant, name)
+	stored, err := k.stored(ctx, tenant)
 	if err != nil {
 		return err
 	}
+	_, there := stored[name]
 	if _, own := brought()[name]; own && !there {
 		return fmt.Errorf("%w: %s came with triage and cannot be deleted", ErrInvalid, name)
 	}
 	if !there {
 		return fmt.Errorf("dashboard %s: %w", name, store.ErrNotFound)
 	}
-	return k.opts.State.SaveDocuments(ctx, tenant, []store.Document{{Kind: DocumentKind, Name: name}})
+	if err := k.opts.State.SaveDocuments(ctx, tenant, []store.Document{{Kind: DocumentKind, Name: name}}); err != nil {
+		return err
+	}
+	delete(stored, name)
+	return nil
 }
 
 // Reload makes a version of each dashboard that was stored by others, as files that are applied are.
 func (k *Keeper) Reload(ctx context.Context, tenant string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	delete(k.newest, tenant)
 	docs, err := k.opts.State.Documents(ctx, tenant, DocumentKind)
 	if err != nil {
 		return err

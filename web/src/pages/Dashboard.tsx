@@ -5,6 +5,7 @@ import { Suspense, lazy, useEffect, useState } from 'react';
 import * as api from '../api/queries';
 import type { Dashboard, DashboardVersion } from '../api/types';
 import { useAct } from '../components/Act';
+import { CopyText } from '../components/CopyText';
 import { Failure, Panel } from '../components/State';
 import { Time } from '../components/Time';
 import { readDraft } from '../lib/dashboard';
@@ -58,6 +59,7 @@ function Shown({ of: v, say }: { of: DashboardVersion; say: ReturnType<typeof us
           )}
         </div>
         <div className="inline">
+          <CopyText word={say('copy_json')} text={() => Promise.resolve(`${JSON.stringify(d, null, 2)}\n`)} />
           <Button size="xs" variant="subtle" onClick={() => set({ view: 'versions', version: '' })}>
             {say('versions')}
           </Button>
