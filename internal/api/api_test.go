@@ -664,3 +664,33 @@ func TestOutputsNeedTheToken(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeDocuments holds that what may be large is taken: exported dashboards and sets of files are.
+func TestLargeDocuments(t *testing.T) {
+	srv := newServer(t)
+	filler := strings.Repeat("x", 3<<20)
+	for path, body := range map[string]any{
+		"/api/v1/dashboards/import": map[string]string{"text": `{"title":"t","panels":[],"about":"` + filler + `"}`},
+		"/api/v1/apply":             map[string]any{"files": []manifest.File{{Name: "a.yml", Text: "# " + filler + "\n---\n"}}, "dry_run": true},
+	} {
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+path, bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer t0ken")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", path, res.StatusCode, answer)
+		}
+	}
+}

@@ -52,15 +52,22 @@ func (s *server) routes(a huma.API) {
 	huma.Post(a, "/api/v1/dashboards", wrap(s.putDashboard), func(o *huma.Operation) {
 		o.Summary, o.DefaultStatus = "Save a dashboard as a new version", http.StatusCreated
 		o.SkipValidateBody = true // dashboard.Parse says more of what is wrong
+		o.MaxBodyBytes = 2 << 20
 	})
-	post(a, "/api/v1/dashboards/import", "Make a dashboard of Grafana's or CloudWatch's, without saving it, and say what is lost", http.StatusOK, s.importDashboard)
+	huma.Post(a, "/api/v1/dashboards/import", wrap(s.importDashboard), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Make a dashboard of Grafana's or CloudWatch's, without saving it, and say what is lost", http.StatusOK
+		o.MaxBodyBytes = 16 << 20 // as JSON within JSON
+	})
 	get(a, "/api/v1/dashboards/{name}", "One dashboard, as it is or as it was", s.dashboard)
 	get(a, "/api/v1/dashboards/{name}/versions", "Versions of a dashboard, newest first, also of one that was deleted", s.dashboardVersions)
 	huma.Delete(a, "/api/v1/dashboards/{name}", wrap(s.deleteDashboard), func(o *huma.Operation) {
 		o.Summary, o.DefaultStatus = "Remove a dashboard; its versions remain", http.StatusNoContent
 	})
 	get(a, "/api/v1/schema/dashboard", "The JSON Schema of dashboards", s.dashboardSchema)
-	post(a, "/api/v1/apply", "Make alarms, objectives, silences, routes, dashboards and runbooks be what files declare", http.StatusOK, s.apply)
+	huma.Post(a, "/api/v1/apply", wrap(s.apply), func(o *huma.Operation) {
+		o.Summary, o.DefaultStatus = "Make alarms, objectives, silences, routes, dashboards and runbooks be what files declare", http.StatusOK
+		o.MaxBodyBytes = 16 << 20 // manifest has a bound of its own, and says so
+	})
 	get(a, "/api/v1/export", "What is declared, as files that can be applied", s.export)
 	get(a, "/api/v1/revisions", "What was applied, newest first", s.revisions)
 	get(a, "/api/v1/runbooks", "Runbooks: what is done by itself, or once somebody approves", s.runbooks)

@@ -30,12 +30,13 @@ var ErrInvalid = errors.New("dashboard")
 // Bounds of a dashboard.
 const (
 	columns      = 24
-	maxRows      = 1000
-	maxPanels    = 200
+	maxRows      = 10_000
+	maxPanels    = 500
 	maxVariables = 30
 	maxQueries   = 20
 	maxText      = 64 << 10
 	maxSize      = 1 << 20
+	maxImport    = 8 << 20 // of another tool's, most of which is looks
 )
 
 // Dashboard is what a page shows.

@@ -131,7 +131,7 @@ func TestImportRefuses(t *testing.T) {
 func TestRowsOfOldGrafana(t *testing.T) {
 	made, err := dashboard.Import([]byte(`{"title": "Old", "rows": [
 		{"title": "", "panels": [{"type": "graph", "title": "a", "span": 6, "targets": [{"expr": "a"}]}, {"type": "graph", "title": "b", "span": 6, "targets": [{"expr": "b"}]}]},
-		{"title": "Second", "panels": [{"type": "singlestat", "title": "c", "span": 12, "format": "s", "targets": [{"expr": "c"}]}]}]}`), "mine")
+		{"title": "Second", "showTitle": true, "panels": [{"type": "singlestat", "title": "c", "span": 12, "format": "s", "thresholds": "1, 2.5", "repeat": null, "targets": [{"expr": "c"}]}]}]}`), "mine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +145,9 @@ func TestRowsOfOldGrafana(t *testing.T) {
 	}
 	if d := cmp.Diff([]at{{"a", 0, 0, 12, 7}, {"b", 12, 0, 12, 7}, {"Second", 0, 7, 24, 1}, {"c", 0, 8, 24, 7}}, got); d != "" {
 		t.Errorf("panels (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]dashboard.Limit{{Value: 1}, {Value: 2.5}}, made.Dashboard.Panels[3].Limits); d != "" {
+		t.Errorf("limits (-want +got):\n%s", d)
 	}
 	if made.Dashboard.Name != "mine" || len(made.Lost) > 0 {
 		t.Errorf("name %q, lost %v", made.Dashboard.Name, made.Lost)

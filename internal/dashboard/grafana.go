@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ type grafanaModel struct {
 		Height   any            `json:"height"`
 		Panels   []grafanaPanel `json:"panels"`
 		ShowName bool           `json:"showTitle"`
+		Collapse bool           `json:"collapse"`
 	} `json:"rows"`
 	Templating struct {
 		List []grafanaVariable `json:"list"`
@@ -81,9 +83,11 @@ type grafanaPanel struct {
 		Mode    string `json:"mode"`
 	} `json:"options"`
 	// Format, Stack and YAxes are of graphs before Grafana 8, FieldConfig since.
-	Format string `json:"format"`
-	Stack  bool   `json:"stack"`
-	YAxes  []struct {
+	// Thresholds are of single values before Grafana 7, as text, such as "80,90".
+	Thresholds json.RawMessage `json:"thresholds"`
+	Format     string          `json:"format"`
+	Stack      bool            `json:"stack"`
+	YAxes      []struct {
 		Format string `json:"format"`
 		Min    any    `json:"min"`
 		Max    any    `json:"max"`
@@ -153,7 +157,7 @@ func (i *importer) grafana(text []byte) error {
 func fromRows(g grafanaModel) (out []grafanaPanel) {
 	y := 0
 	for _, r := range g.Rows {
-		if r.Title != "" {
+		if r.Title != "" && (r.ShowName || r.Collapse) {
 			out = append(out, grafanaPanel{Type: "row", Title: r.Title, GridPos: &struct{ X, Y, W, H int }{0, y, columns, 1}})
 			y++
 		}
@@ -393,6 +397,15 @@ func (i *importer) grafanaLimits(where string, p grafanaPanel) (out []Limit) {
 	if t.Mode == "percentage" && len(t.Steps) > 1 {
 		i.lose(where, "thresholds in percent of a range")
 		return nil
+	}
+	var old string
+	if json.Unmarshal(p.Thresholds, &old) == nil && p.Type == "singlestat" {
+		for _, part := range strings.Split(old, ",") {
+			if v, err := strconv.ParseFloat(strings.TrimSpace(part), 64); err == nil {
+				out = append(out, Limit{Value: v})
+			}
+		}
+		return out
 	}
 	// Grafana colours what is above a step; where the base is bad, what is below the first step is.
 	below := len(t.Steps) > 0 && strings.Contains(t.Steps[0].Color, "red")

@@ -35,8 +35,8 @@ func Import(text []byte, name string) (Imported, error) {
 		Widgets    json.RawMessage `json:"widgets"`
 		Body       *string         `json:"DashboardBody"`
 	}
-	if len(text) > maxSize {
-		return Imported{}, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrInvalid, len(text), maxSize)
+	if len(text) > maxImport {
+		return Imported{}, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrInvalid, len(text), maxImport)
 	}
 	if err := json.Unmarshal(text, &form); err != nil {
 		return Imported{}, fmt.Errorf("%w: it is no JSON object: %s", ErrInvalid, err)
