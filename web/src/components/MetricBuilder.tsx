@@ -56,9 +56,11 @@ export function MetricBuilder({ range, onRun }: { range: Range; onRun: (query: s
       <output className="snippet raw" aria-label={say('query')}>
         {query || ' '}
       </output>
-      <Button size="xs" disabled={!query} onClick={() => onRun(query)}>
-        {say('run')}
-      </Button>
+      <div className="inline">
+        <Button size="xs" disabled={!query} onClick={() => onRun(query)}>
+          {say('run')}
+        </Button>
+      </div>
     </section>
   );
 }

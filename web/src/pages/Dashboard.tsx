@@ -18,7 +18,6 @@ import { VariableBar, useVariables } from './dashboards/Variables';
 const Editor = lazy(async () => ({ default: (await import('./dashboards/Editor')).Editor }));
 
 export function DashboardPage() {
-  const say = useWords();
   const { name } = useParams({ strict: false }) as { name: string };
   const search = useSearch();
   const version = Number(search.version) || 0;
@@ -29,12 +28,13 @@ export function DashboardPage() {
   if (fresh && stored.isError) return <Edited stored={null} key={name} />;
   return (
     <Panel of={stored} store="state_store" queryKey={q.queryKey}>
-      {(v) => (search.edit === '1' ? <Edited stored={v} key={`${name} ${version}`} /> : search.view === 'versions' ? <Versions name={name} title={v.dashboard.title} /> : <Shown of={v} key={name} say={say} />)}
+      {(v) => (search.edit === '1' ? <Edited stored={v} key={`${name} ${version}`} /> : search.view === 'versions' ? <Versions name={name} title={v.dashboard.title} /> : <Shown of={v} key={name} />)}
     </Panel>
   );
 }
 
-function Shown({ of: v, say }: { of: DashboardVersion; say: ReturnType<typeof useWords> }) {
+function Shown({ of: v }: { of: DashboardVersion }) {
+  const say = useWords();
   const d = v.dashboard;
   const search = useSearch();
   const set = useSetSearch();

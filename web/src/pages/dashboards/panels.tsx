@@ -110,6 +110,9 @@ function together<T>(list: Answer<T>[]): Answer<T[]> {
   };
 }
 
+/** The same with each answer by itself, whose list stays the same while they do. */
+const severally = <T,>(list: Answer<T>[]) => ({ whole: together(list), each: list.map((r) => r.data) });
+
 const nonEmpty = (panel: DashboardPanel) => (panel.queries ?? []).filter((q) => q.expr.trim() !== '');
 
 /** Names of lines: what their query says, or the labels in which they differ. */
@@ -143,28 +146,31 @@ function stack(lines: Line[]): Line[] {
     .toReversed();
 }
 
+/** The lines of several answers; labels is a list of theirs as JSON, so that it can be compared. */
+function useDrawn(each: (api.Series[] | undefined)[], labels: string, stacked: boolean): { times: number[]; lines: Line[] } {
+  return useMemo(() => {
+    const names = JSON.parse(labels) as string[];
+    const found = linesOf(each.flatMap((d, i) => (d ? [{ label: names[i], table: align(d.slice(0, mostLines)) }] : [])));
+    return stacked ? { ...found, lines: stack(found.lines) } : found;
+  }, [each, labels, stacked]);
+}
+
 function LinePanel({ panel, chosen, range, height }: Drawn) {
   const say = useWords();
   const set = useSetSearch();
   const step = stepOf(range);
   const asked = nonEmpty(panel).map((q) => ({ label: q.label && fillText(q.label, chosen, say('all')), q: api.metric(fillPromQL(q.expr, chosen, times(range, step)), range, step) }));
-  const answers = useQueries({ queries: asked.map((a) => a.q) });
+  const { whole, each } = useQueries({ queries: asked.map((a) => a.q), combine: severally });
   const changes = useQuery(api.changes(range));
   const dots = useDots(asked.length === 1 ? String(asked[0]?.q.queryKey[1] ?? '') : '', range, panel.unit ?? '');
-  // Answers are new objects at each render; what they hold is not.
-  const data = answers.map((a) => a.data);
-  const drawn = useMemo(() => {
-    const found = linesOf(data.flatMap((d, i) => (d ? [{ label: asked[i]?.label, table: align(d.slice(0, mostLines)) }] : [])));
-    return panel.stacked ? { ...found, lines: stack(found.lines) } : found;
-    // oxlint-disable-next-line react-hooks/exhaustive-deps
-  }, [...data, panel.stacked, JSON.stringify(asked.map((a) => a.label))]);
+  const drawn = useDrawn(each, JSON.stringify(asked.map((a) => a.label ?? '')), panel.stacked ?? false);
   if (asked.length === 0) return <Empty title={say('no_query')} />;
   // Ends of lines have room for the names of six.
   const legend = drawn.lines.length > 6;
-  const more = data.reduce((n, d) => n + Math.max(0, (d?.length ?? 0) - mostLines), 0);
+  const more = each.reduce<number>((n, d) => n + Math.max(0, (d?.length ?? 0) - mostLines), 0);
   return (
     <Panel
-      of={together(answers)}
+      of={whole}
       store="metrics_store"
       queryKey={asked.map((a) => a.q.queryKey)}
       several
