@@ -127,6 +127,14 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
+// TestWrapped reads dashboards as the tools of their makers print them.
+func TestWrapped(t *testing.T) {
+	made, err := dashboard.Import([]byte(`{"DashboardArn": "arn", "DashboardName": "Shop_EU", "DashboardBody": "{\"widgets\":[{\"type\":\"text\",\"properties\":{\"markdown\":\"hi\"}}]}"}`), "")
+	if err != nil || made.Dashboard.Name != "shop-eu" || made.Dashboard.Title != "Shop_EU" || len(made.Dashboard.Panels) != 1 {
+		t.Errorf("%+v, %v", made, err)
+	}
+}
+
 // TestRowsOfOldGrafana lays out what Grafana had before its grid.
 func TestRowsOfOldGrafana(t *testing.T) {
 	made, err := dashboard.Import([]byte(`{"title": "Old", "rows": [

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -34,6 +35,7 @@ func Import(text []byte, name string) (Imported, error) {
 		Templating json.RawMessage `json:"templating"`
 		Widgets    json.RawMessage `json:"widgets"`
 		Body       *string         `json:"DashboardBody"`
+		Name       string          `json:"DashboardName"`
 	}
 	if len(text) > maxImport {
 		return Imported{}, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrInvalid, len(text), maxImport)
@@ -46,7 +48,11 @@ func Import(text []byte, name string) (Imported, error) {
 	var err error
 	switch {
 	case form.Body != nil: // as aws cloudwatch get-dashboard prints it
-		return Import([]byte(*form.Body), name)
+		made, err := Import([]byte(*form.Body), cmp.Or(name, slug(form.Name)))
+		if err == nil && form.Name != "" {
+			made.Dashboard.Title = form.Name
+		}
+		return made, err
 	case form.Dashboard != nil: // as Grafana's API answers
 		return Import(form.Dashboard, name)
 	case form.Widgets != nil:
