@@ -375,7 +375,7 @@ func (a *app) makeJudges(ctx context.Context) (w *watch, err error) {
 	a.diagnose = diagnose.New(diagnose.Options{
 		Events: a.events, Metrics: a.metrics, State: a.state, Rows: a.events, Templates: a.state, Aggregates: a.metrics, Logger: a.Logger,
 	})
-	w, err = newWatch(ctx, watch{alarms: a.alarms, incidents: a.incidents, diagnose: a.diagnose, state: a.state, log: a.Logger})
+	w, err = newWatch(ctx, watch{alarms: a.alarms, incidents: a.incidents, diagnose: a.diagnose, state: a.state, log: a.Logger}, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("restore verdicts: %w", err)
 	}

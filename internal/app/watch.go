@@ -75,8 +75,9 @@ func alarmed(inc model.Incident) (ids []string) {
 	return ids
 }
 
-// newWatch goes on with the incidents that were open when the last process stopped.
-func newWatch(ctx context.Context, w watch) (*watch, error) {
+// newWatch goes on with the incidents that were open when the last process stopped. A verdict on trouble that is older than
+// the last revision would be stands, however long nobody watched.
+func newWatch(ctx context.Context, w watch, now time.Time) (*watch, error) {
 	w.open = map[string]*followed{}
 	list, err := w.state.Incidents(ctx, model.DefaultTenant, model.IncidentOpen, 1000)
 	if err != nil {
@@ -86,6 +87,9 @@ func newWatch(ctx context.Context, w watch) (*watch, error) {
 		f := &followed{Incident: inc}
 		if troubled, ok := inc.Troubled(); ok {
 			f.from, _ = troubled.Episode()
+		}
+		if inc.Verdict != nil && now.Sub(f.from) >= revisions[len(revisions)-1] {
+			f.made = len(revisions)
 		}
 		w.open[key(inc)] = f
 	}
