@@ -40,6 +40,7 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     expect(await incident.section('Where').getByRole('row', { name: /^inventory/ }).isVisible()).toBe(true);
     await incident.badTrace().click();
     const trace = new TracePage(page);
+    await trace.tree().getByTitle(/^(error|info) page /).first().waitFor({ state: 'attached' });
     await trace.span(/^inventory/).click();
     await trace.detail().getByRole('heading', { name: 'inventory' }).waitFor();
     await page.goBack();

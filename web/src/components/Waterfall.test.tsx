@@ -45,6 +45,21 @@ test('is walked and folded by keys', async () => {
   expect(screen.getAllByRole('treeitem')).toHaveLength(4);
 });
 
+test('log lines stand on the bars of their spans, also when a clock is off', () => {
+  const o = flat(2);
+  const at = Date.parse(o.from);
+  const lines = new Map([[o.id[1] ?? '', [{ at: at + 500, level: 'error', text: 'pool exhausted' }, { at: at - 3_600_000, level: 'info', text: 'early' }]]]);
+  render(
+    <App>
+      <Waterfall outline={o} height={280} lines={lines} />
+    </App>,
+  );
+  expect(screen.getByTitle('error pool exhausted').style.left).toBe('50%');
+  expect(screen.getByTitle('info early').style.left).toBe('0%');
+  expect(screen.getAllByRole('treeitem')[1]?.textContent).toContain('2 log lines');
+  expect(screen.getAllByRole('treeitem')[0]?.textContent).not.toContain('log lines');
+});
+
 test('rows below a folded one are left out', () => {
   expect(unfolded(flat(5), new Set([0]))).toEqual([0]);
   expect(unfolded(flat(5), new Set())).toEqual([0, 1, 2, 3, 4]);

@@ -20,6 +20,15 @@ interface Props {
   onFold?: (folded: ReadonlySet<number>) => void;
   /** A change scrolls to the selected row. */
   reveal?: number;
+  /** Log lines by the span in which they were written. */
+  lines?: ReadonlyMap<string, LineMark[]>;
+}
+
+/** A log line on its span's bar; at is ms since the epoch. */
+export interface LineMark {
+  at: number;
+  level: string;
+  text: string;
 }
 
 const none: ReadonlySet<number> = new Set();
@@ -46,7 +55,7 @@ export function unfolded(o: Outline, folded: ReadonlySet<number>): number[] {
 }
 
 /** A trace as a tree of rows with bars. Only the rows in sight exist, so that 100,000 spans scroll like ten. */
-export function Waterfall({ outline: o, selected, onSelect, culprits = [], height, folded = none, onFold, reveal }: Props) {
+export function Waterfall({ outline: o, selected, onSelect, culprits = [], height, folded = none, onFold, reveal, lines }: Props) {
   const say = useWords();
   const id = useId();
   const scroller = useRef<HTMLDivElement>(null);
@@ -127,6 +136,7 @@ export function Waterfall({ outline: o, selected, onSelect, culprits = [], heigh
   };
 
   const total = Math.max(1, o.duration_ns);
+  const from = Date.parse(o.from);
   return (
     <div
       ref={scroller}
@@ -150,6 +160,7 @@ export function Waterfall({ outline: o, selected, onSelect, culprits = [], heigh
           const length = (o.length_ns[r] ?? 0) / 1e9;
           const left = ((o.start_ns[r] ?? 0) / total) * 100;
           const width = Math.max(0.15, ((o.length_ns[r] ?? 0) / total) * 100);
+          const written = lines?.get(o.id[r] ?? '') ?? [];
           const name = visible(o.names[o.name[r] ?? 0] ?? '');
           return (
             // The tree has the focus and the keys; its items are told apart by aria-activedescendant.
@@ -197,8 +208,9 @@ export function Waterfall({ outline: o, selected, onSelect, culprits = [], heigh
                   {brief(name)}
                 </bdi>
                 {folded.has(r) && <span className="dim"> +{below}</span>}
-                {(failed || onPath) && (
+                {(failed || onPath || written.length > 0) && (
                   <span className="visually-hidden">
+                    {written.length > 0 ? `, ${say('lines_n', String(written.length))}` : ''}
                     {failed ? `, ${say('errors')}` : ''}
                     {onPath ? `, ${say('critical_n', seconds((o.path_ns[r] ?? 0) / 1e9))}` : ''}
                   </span>
@@ -209,6 +221,17 @@ export function Waterfall({ outline: o, selected, onSelect, culprits = [], heigh
                   className={`bar${onPath ? ' bar-path' : ''}${failed ? ' bar-failed' : ''}`}
                   style={{ left: `${Math.min(99.8, left)}%`, width: `${width}%`, background: `var(${culprit ? '--c-bad' : serviceColors[(o.service[r] ?? 0) % serviceColors.length]})` }}
                 />
+                {written.slice(0, 40).map((l, n) => (
+                  <i
+                    // Lines of one span may be alike in everything.
+                    // oxlint-disable-next-line react/no-array-index-key
+                    key={n}
+                    className={`tick level-${l.level}`}
+                    title={`${l.level} ${l.text}`}
+                    // A clock that is off must not carry a line away from its span.
+                    style={{ left: `${Math.min(99.8, left + width, Math.max(left, (((l.at - from) * 1e6) / total) * 100))}%` }}
+                  />
+                ))}
                 <span className={left + width >= 86 && left < 14 ? 'row-length num inside' : 'row-length num'} style={labelPlace(left, width)}>
                   {seconds(length)}
                 </span>

@@ -1,16 +1,16 @@
-import { Button, SegmentedControl } from '@mantine/core';
+import { Button, SegmentedControl, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
 import * as api from '../api/queries';
-import type { Outline, Span } from '../api/types';
+import type { Log, Outline, Span } from '../api/types';
 import { Attributes } from '../components/Attributes';
 import { FlameView } from '../components/FlameView';
 import { Quantity } from '../components/Quantity';
 import { Raw } from '../components/Raw';
 import { Panel } from '../components/State';
 import { Time } from '../components/Time';
-import { Waterfall } from '../components/Waterfall';
+import { type LineMark, Waterfall } from '../components/Waterfall';
 import { plain, quoted, visible } from '../lib/safe';
 import { type Range, iso, span as lasting } from '../lib/time';
 import { digits, seconds } from '../lib/units';
@@ -41,6 +41,18 @@ function parents(o: Outline): Set<number> {
   return out;
 }
 
+/** Log lines by the span in which they were written, oldest first. */
+function bySpan(logs: Log[]): Map<string, LineMark[]> {
+  const out = new Map<string, LineMark[]>();
+  for (const l of logs.toReversed()) {
+    if (!l.span_id) continue;
+    const list = out.get(l.span_id) ?? [];
+    list.push({ at: Date.parse(l.time), level: l.level ?? '', text: visible(plain(l.body).slice(0, 200)) });
+    out.set(l.span_id, list);
+  }
+  return out;
+}
+
 function Page({ outline: o }: { outline: Outline }) {
   const say = useWords();
   const search = useSearch();
@@ -52,6 +64,8 @@ function Page({ outline: o }: { outline: Outline }) {
   const root = `${o.services[o.service[0] ?? 0] ?? ''} ${o.names[o.name[0] ?? 0] ?? ''}`;
   const range = around(o);
   const selected = search.span ?? o.id[0] ?? '';
+  const logs = useQuery(api.logs(`trace:${o.trace_id}`, range, 1000));
+  const lines = useMemo(() => bySpan(logs.data?.logs ?? []), [logs.data]);
   const nextError = () => {
     const at = o.id.indexOf(selected);
     const order = [...o.status.keys()].filter((i) => o.status[i] === 2);
@@ -86,6 +100,7 @@ function Page({ outline: o }: { outline: Outline }) {
           <Link to="/logs" search={{ q: `trace:${o.trace_id}`, from: iso(range.from), to: iso(range.to) }}>
             {say('logs_of_trace')}
           </Link>
+          <With value={search.with ?? ''} />
         </div>
         <div className="inline">
           <SegmentedControl
@@ -127,12 +142,36 @@ function Page({ outline: o }: { outline: Outline }) {
             folded={folded}
             onFold={setFolded}
             reveal={reveal}
+            lines={lines}
           />
         )}
         <Detail outline={o} span={selected} range={range} />
       </div>
       {search.with && <Compared outline={o} other={search.with} />}
     </>
+  );
+}
+
+/** Which other trace this one is held against. */
+function With({ value }: { value: string }) {
+  const say = useWords();
+  const set = useSetSearch();
+  const [text, setText] = useState(value);
+  const id = text.trim().toLowerCase();
+  const valid = id === '' || /^[0-9a-f]{32}$/.test(id);
+  return (
+    <form
+      className="inline"
+      onSubmit={(e) => {
+        e.preventDefault();
+        if (valid) set({ with: id });
+      }}
+    >
+      <TextInput size="xs" aria-label={say('compare_with')} placeholder={say('compare_with')} value={text} onChange={(e) => setText(e.currentTarget.value)} error={!valid} classNames={{ input: 'mono' }} />
+      <Button type="submit" size="compact-sm" variant="default" disabled={!valid || id === value}>
+        {say('compare')}
+      </Button>
+    </form>
   );
 }
 
