@@ -122,7 +122,7 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
   const culprits = servicesOf(v.why?.resource ?? v.why?.entity ?? v.where?.[0]?.entity ?? '');
   const evidence = (v.evidence ?? []).map((e, n) => ({ e, text: story.evidence[n] ?? e.claim }));
   const lead = v.why ? evidence[0] : undefined;
-  const ruledOut = (v.ruled_out ?? []).flatMap((r, n) => (r.key === 'no_change' ? [] : [story.ruled_out[n] ?? r.reason]));
+  const ruledOut = (v.ruled_out ?? []).flatMap((r, n) => (r.key === 'no_change' ? [] : [{ text: story.ruled_out[n] ?? r.reason, spans: r.entity ? spansOf(r.entity) : '' }]));
   const noChange = (v.ruled_out ?? []).findIndex((r) => r.key === 'no_change');
   const changed = evidence.filter((x) => x.e.kind === 'change');
   return (
@@ -230,9 +230,15 @@ function Verdicted({ incident: i, verdict: v, story, range }: { incident: Incide
       <Section word="ruled_out">
         {ruledOut.length > 0 ? (
           <ul className="chips">
-            {ruledOut.map((t) => (
-              <li key={t}>
-                <bdi>{visible(t)}</bdi>
+            {ruledOut.map((r) => (
+              <li key={r.text}>
+                {r.spans ? (
+                  <Link to="/traces" search={{ q: r.spans, from: v.what.since, to: iso(range.to) }}>
+                    <bdi>{visible(r.text)}</bdi>
+                  </Link>
+                ) : (
+                  <bdi>{visible(r.text)}</bdi>
+                )}
               </li>
             ))}
           </ul>
