@@ -374,7 +374,7 @@ describe.skipIf(missing)(`journeys${missing && `: skipped, ${missing}`}`, () => 
     await page.getByRole('button', { name: 'Copied' }).waitFor();
     expect(await page.evaluate(() => navigator.clipboard.readText())).toContain('the pool is');
     await act('Take back', {});
-    await incident.page.getByRole('button', { name: 'Acknowledge', exact: true }).waitFor();
+    await expect.poll(() => page.getByRole('button', { name: 'Acknowledge', exact: true }).count()).toBe(1);
   });
 
   test('by keyboard alone, from the overview to a span', async () => {

@@ -126,10 +126,14 @@ function Act({ word, incident, act, ready = true, done, children }: Props) {
   const say = useWords();
   const { name, set } = usePreferences();
   const [open, setOpen] = useState(false);
-  const doing = useAct<void>(() => act(name.trim()), [['incident', incident], ['incidents'], ['timeline', incident]], () => {
-    setOpen(false);
-    done?.();
-  });
+  const doing = useAct<void>(
+    async () => {
+      await act(name.trim());
+      setOpen(false); // before its word may become the opposite
+    },
+    [['incident', incident], ['incidents'], ['timeline', incident]],
+    done,
+  );
   const submit = (e: FormEvent) => {
     e.preventDefault();
     doing.mutate();
